@@ -103,8 +103,9 @@ MM_NODISCARD static inline enum mm_err mm_memmap_init(struct mm_memmap *map,
 MM_NODISCARD enum mm_err mm_memmap_add(struct mm_memmap *map, mm_phys_t start, uint64_t bytes,
                                        enum mm_mem_type type);
 
-/* Say which NUMA node [start, start + bytes) belongs to; what is added later is not affected. A
- * frame belongs to the node of its first byte. Returns as mm_memmap_add(). Context: before finish. */
+/* Say which NUMA node [start, start + bytes) belongs to; what is added later is not affected.
+ * A frame belongs to the node of its first byte. Returns as mm_memmap_add(). Context: before
+ * finish. */
 MM_NODISCARD enum mm_err mm_memmap_set_node(struct mm_memmap *map, mm_phys_t start, uint64_t bytes,
                                             unsigned node);
 
