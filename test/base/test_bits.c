@@ -1,5 +1,12 @@
 /*
- * test_bits.c - powers of two, alignment, bit scans, against loops that anyone can read.
+ * test_bits.c - tests of bits.h.
+ *
+ * Problem     Bit tricks are right for the numbers one thinks of.
+ * Idea        Every bit position, and random numbers, against loops that anyone can read.
+ * Invariants  None.
+ * Locking     None.
+ * Cost        Milliseconds.
+ * Rejected    A list of examples: the ends of the range are what is wrong.
  */
 #include "base/bits.h"
 

@@ -1,5 +1,12 @@
 /*
- * test_error.c - every error has its number, its name and a sentence.
+ * test_error.c - tests of error.c.
+ *
+ * Problem     A code without a name, or two with the same number, is found when it is needed.
+ * Idea        The interface written out a second time.
+ * Invariants  None.
+ * Locking     None.
+ * Cost        Nothing.
+ * Rejected    Reading the header with a script: it would agree with every mistake.
  */
 #include "mm/error.h"
 

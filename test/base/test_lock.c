@@ -1,5 +1,13 @@
 /*
- * test_lock.c - the lock keeps interrupts off, restores them exactly, and is not taken twice.
+ * test_lock.c - tests of lock.h.
+ *
+ * Problem     A lock that lets an interrupt in hangs the machine once a month.
+ * Idea        The flag before, within and after; then an interrupt that takes the same lock at
+ *             every instruction.
+ * Invariants  None.
+ * Locking     None.
+ * Cost        A quarter of a second, nearly all of it single steps.
+ * Rejected    A timer signal: it comes where it likes.
  */
 #include "base/lock.h"
 

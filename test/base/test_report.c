@@ -1,5 +1,12 @@
 /*
- * test_report.c - reports: their fields, the exact line, the line cut at every length.
+ * test_report.c - tests of report.c, assert.h.
+ *
+ * Problem     The line that a kernel prints last must be right, and must not overrun its buffer.
+ * Idea        The exact line for each kind, cut at every length with a guard behind it.
+ * Invariants  None.
+ * Locking     None.
+ * Cost        Milliseconds.
+ * Rejected    Matching parts of the line.
  */
 #include "base/report.h"
 

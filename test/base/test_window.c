@@ -1,5 +1,13 @@
 /*
- * test_window.c - the window: pieces, their joins, every refusal, and a naive model.
+ * test_window.c - tests of window.c.
+ *
+ * Problem     A wrong join or a range across two pieces gives a pointer that is wild and not NULL.
+ * Idea        Each refusal and each join once by hand; then random pieces against an array of
+ *             pages.
+ * Invariants  None.
+ * Locking     None.
+ * Cost        Milliseconds.
+ * Rejected    Random pieces alone: they never lie at the end of the address space.
  */
 #include "mm/window.h"
 
