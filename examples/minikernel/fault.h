@@ -1,0 +1,42 @@
+/*
+ * fault.h - page faults: the report with the table walk, and faults that a test expects.
+ */
+#ifndef FAULT_H
+#define FAULT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Bits of the error code (Intel SDM vol. 3A, 4.7). */
+#define FAULT_PRESENT  0x01u /* a present entry forbade it; else no entry was present */
+#define FAULT_WRITE    0x02u
+#define FAULT_USER     0x04u
+#define FAULT_RESERVED 0x08u /* a reserved bit was set in an entry */
+#define FAULT_FETCH    0x10u
+
+/* What a probe met. */
+struct fault_seen {
+    bool hit;         /* false: the access went through */
+    unsigned vector;  /* 14, or 13 for a non-canonical address */
+    uint64_t code;    /* the CPU's error code */
+    uint64_t address; /* CR2; 0 unless the vector is 14 */
+    uint64_t value;   /* what probe_read() read, when not hit */
+};
+
+void fault_init(void);
+
+/* Touch eight bytes at `address` and survive. probe_fetch() calls it: put a `ret` (0xc3) there. */
+struct fault_seen probe_read(uint64_t address);
+struct fault_seen probe_write(uint64_t address, uint64_t value);
+struct fault_seen probe_fetch(uint64_t address);
+
+/* Prints what the tables say about `address`, level by level, from the root in CR3. */
+void fault_print_walk(uint64_t address);
+
+/* The root that is loaded, then entry by entry: the walker's only way to physical memory. NULL when
+ * the frame is not in the window. Starts with the boot map; kernel.c changes it. */
+typedef const void *phys_to_virt_fn(uint64_t phys);
+void fault_set_window(phys_to_virt_fn *fn);
+const void *phys_to_virt(uint64_t phys);
+
+#endif
