@@ -1,0 +1,68 @@
+/*
+ * mm/host.h - what the kernel must define. A missing function is a link error.
+ *
+ * A kernel that runs one CPU needs none of this: it writes #include <mm/host_single.h> in one .c
+ * file. Besides these, libmm.a refers to memcpy, memmove, memset and memcmp, which compilers
+ * expect of every freestanding environment.
+ */
+#ifndef MM_HOST_H
+#define MM_HOST_H
+
+#include "report.h"
+#include "types.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/*
+ * Something is wrong, but libmm has refused it and its state is sound. Print it, count it, or
+ * stop; returning goes on.
+ *
+ * Context  the context of the call that found it: any CPU, perhaps an interrupt; no lock of libmm
+ *          is held, so calling back into libmm is allowed, but a report inside a report is yours
+ *          to stop
+ */
+void mm_host_report(const struct mm_report *report);
+
+/*
+ * An invariant does not hold; going on would destroy data. Must not return: if it does, libmm
+ * stops the CPU with a trap instruction.
+ *
+ * Context  any, locks of libmm may be held: do not call libmm
+ */
+void mm_host_panic(const struct mm_report *report);
+
+/*
+ * Run `serve(request)` on each CPU of `cpus` and return when all have finished. libmm never asks
+ * for the calling CPU itself, nor for a CPU that has not been named by mm_cpu_init().
+ * Usually: store the pointers, send an inter-processor interrupt, wait for the acknowledgements.
+ *
+ * Context  thread, interrupts on, no lock of libmm held (see the calls that "may wait")
+ * Cost     yours; libmm calls it once per batch, and not at all if no other CPU is concerned
+ */
+void mm_host_shootdown(const struct mm_cpuset *cpus, void (*serve)(const void *request),
+                       const void *request);
+
+/*
+ * Run `fn(arg)` once on `cpu`, and return when it has finished.
+ *
+ * Returns  MM_OK | MM_ERR_HOST (no such CPU, or it does not answer)
+ * Context  thread, interrupts on, no lock of libmm held
+ */
+MM_NODISCARD enum mm_err mm_host_run_on(unsigned cpu, void (*fn)(void *arg), void *arg);
+
+/*
+ * The index of this CPU: 0 to cpu_count - 1, dense, the same for the life of the kernel.
+ * Called with interrupts off. Costs every operation, so make it short (one gs-relative load), or
+ * inline it into the archive with MM_CPU_HEADER.
+ */
+#ifndef MM_CPU_HEADER
+unsigned mm_host_cpu(void);
+#endif
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,71 @@
+/*
+ * mm/kernel_area.h - virtual memory for the kernel: devices and DMA.
+ *
+ * Joins the kernel space (page tables), an arena (addresses) and the PMM (frames).
+ * Context of all calls: as the calls of mm/vmm.h; those that release may wait.
+ */
+#ifndef MM_KERNEL_AREA_H
+#define MM_KERNEL_AREA_H
+
+#include "arena.h"
+#include "pmm.h"
+#include "types.h"
+#include "vmm.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct mm_kernel_area {
+    struct mm_space *space; /* the kernel space */
+    struct mm_arena *arena;
+    struct mm_pmm *pmm; /* for DMA memory */
+};
+
+/*
+ * Map physical [phys, phys + bytes), typically device registers, readable and writable, never
+ * executable. Nothing needs to be aligned: the result keeps the offset inside the page, and an
+ * unmapped guard page follows.
+ *
+ * @out     where `phys` appears
+ * Returns  MM_OK | MM_ERR_BAD_ARG (bytes 0) | MM_ERR_RANGE (wraps, beyond the physical width)
+ *          | MM_ERR_NO_ADDRESS | MM_ERR_NO_MEMORY | MM_ERR_UNSUPPORTED (type)
+ */
+MM_NODISCARD enum mm_err mm_kmap(struct mm_kernel_area *area, mm_phys_t phys, uint64_t bytes,
+                                 enum mm_memtype type, void **out);
+
+/* Undo mm_kmap(), by the pointer it gave. Returns MM_OK | MM_ERR_MISUSE (reported). May wait. */
+enum mm_err mm_kunmap(struct mm_kernel_area *area, void *pointer);
+
+struct mm_dma_request {
+    uint64_t bytes;          /* > 0; rounded up to frames */
+    uint64_t align_bytes;    /* power of two; at least a frame */
+    uint64_t boundary_bytes; /* power of two; crossed by no buffer; 0 = none */
+    mm_phys_t highest;       /* last byte that the device can address; 0 = no limit */
+    enum mm_memtype type;    /* write-back is right where devices snoop caches, as on PCs */
+    uint32_t flags;          /* MM_FRAME_ZERO */
+};
+
+struct mm_dma {
+    void *pointer;
+    mm_phys_t phys; /* contiguous */
+    uint64_t bytes; /* rounded */
+};
+
+/*
+ * Memory that a device can reach: physically contiguous, mapped for the CPU with `type`. The same
+ * frames also appear, cached, in the direct map: do not touch them there unless type is WB.
+ *
+ * Returns  MM_OK | as mm_pmm_alloc() | as mm_kmap()
+ */
+MM_NODISCARD enum mm_err mm_dma_alloc(struct mm_kernel_area *area,
+                                      const struct mm_dma_request *request, struct mm_dma *out);
+
+/* Give it back, as mm_dma_alloc() filled it. Returns MM_OK | MM_ERR_MISUSE (reported). May wait. */
+enum mm_err mm_dma_free(struct mm_kernel_area *area, const struct mm_dma *dma);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,352 @@
+/*
+ * mm/vmm.h - address spaces and page tables.
+ *
+ * A space is a set of page tables. The tables are the truth: what is mapped where is in their
+ * entries, nothing else keeps score. A struct mm_vmm holds what the spaces of one machine share:
+ * where table frames come from, the window through which tables are reached, the layout of the
+ * kernel's half, and which CPU has which space loaded.
+ *
+ * Mapping borrows: frames given to mm_space_map() stay yours, and unmapping never frees them.
+ * Tables belong to the space: they are taken as needed and given back when they become empty.
+ *
+ * Removing or lowering goes: entry cleared, then translations flushed on every CPU that may hold
+ * them, then frames freed. Only a struct mm_gather frees, so the order cannot be got wrong. Calls
+ * marked "may wait" wait for other CPUs when more than one has used the space: thread context,
+ * interrupts on, no lock held that a spinner with interrupts off may want. While only one CPU is
+ * in use they never wait and are allowed in interrupt handlers too.
+ *
+ * Context of all calls unless said otherwise: thread or interrupt, not NMI; one lock per space
+ * with interrupts off. A range call locks per piece of at most 64 tables.
+ */
+#ifndef MM_VMM_H
+#define MM_VMM_H
+
+#include "pmm.h"
+#include "report.h"
+#include "types.h"
+#include "window.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/*
+ * Where things are in the kernel's half. Addresses are data; zero bytes means "none", and for the
+ * direct map "as much as the RAM needs". Ranges are aligned to 2 MiB and disjoint.
+ * The top-level entries of these ranges, and of what is mapped outside them before the first user
+ * space is made, are fixed then; user spaces share them.
+ */
+struct mm_layout {
+    struct mm_virt_range direct_map;  /* all RAM, in order: physical p appears at start + p */
+    struct mm_virt_range kernel_area; /* handed out by the kernel arena: devices, DMA, stacks */
+    mm_virt_t user_end;               /* user spaces map below this address */
+};
+
+/* What the paging hardware of this machine can do; filled by mm_vmm_init() from the CPU. */
+struct mm_paging {
+    uint32_t levels;      /* 4 or 5 on x86_64 */
+    uint32_t phys_bits;   /* width of physical addresses */
+    uint32_t leaf_levels; /* bit n: a level-n entry may map memory itself (1: 4K, 2: 2M, 3: 1G) */
+    uint32_t flags;       /* MM_PAGING_* */
+};
+#define MM_PAGING_NX     1u
+#define MM_PAGING_GLOBAL 2u
+#define MM_PAGING_WC     4u /* the CPU's memory types cover MM_MEMTYPE_WC and WP */
+
+struct mm_space;
+
+struct mm_vmm {
+    struct mm_frame_source tables;  /* (L of the space in use) */
+    const struct mm_window *window; /* (C) */
+    struct mm_pmm *pmm;      /* (C) where mm_gather_frames() gives frames back; may be NULL */
+    struct mm_space *kernel; /* (C) space whose upper half the others share */
+    struct mm_layout layout; /* (C) */
+    struct mm_paging paging; /* (C) */
+    uint32_t cpu_count;      /* (C) */
+    uint32_t state;
+    struct mm_cpuset online;              /* (A) CPUs that called mm_cpu_init() */
+    struct mm_space *active[MM_CPUS_MAX]; /* (A) space loaded on each CPU */
+    uint64_t shootdowns;                  /* (A) batches sent to other CPUs */
+    uint64_t full_flushes;                /* (A) batches that flushed everything */
+    const void *unused[8];
+};
+
+struct mm_vmm_config {
+    struct mm_frame_source tables;  /* frames for page tables, reachable through `window` */
+    const struct mm_window *window; /* lent for the life of the VMM */
+    const struct mm_layout *layout; /* copied; NULL = mm_layout_default() */
+    struct mm_pmm *pmm;             /* may be NULL: see mm_vmm_set_sources() */
+    uint32_t cpu_count;             /* 1 to MM_CPUS_MAX */
+};
+
+/*
+ * Prepare what spaces share and read the capabilities of the CPU that runs this.
+ *
+ * Returns  MM_OK | MM_ERR_BAD_ARG | MM_ERR_CPU (paging mode that the port does not know)
+ *          | MM_ERR_RANGE (layout not canonical, unaligned, overlapping)
+ * Context  boot CPU
+ */
+MM_NODISCARD enum mm_err mm_vmm_init_abi(struct mm_vmm *vmm, const struct mm_vmm_config *config,
+                                         const uint32_t *abi);
+
+MM_NODISCARD static inline enum mm_err mm_vmm_init(struct mm_vmm *vmm,
+                                                   const struct mm_vmm_config *config)
+{
+    return mm_vmm_init_abi(vmm, config, &MM_CONFIG_SYMBOL);
+}
+
+/* Change where table frames come from and where gathers give frames back: at start-up, from the
+ * early allocator to the PMM. Frames that `tables.owns` denies are never freed.
+ * Context: no other call on this VMM at the same time. */
+void mm_vmm_set_sources(struct mm_vmm *vmm, const struct mm_frame_source *tables,
+                        struct mm_pmm *pmm);
+
+/* The same for the window, when the direct map becomes usable. Context: as above. */
+void mm_vmm_set_window(struct mm_vmm *vmm, const struct mm_window *window);
+
+/* The port's default layout for the paging mode this CPU runs in: x86_64 has the direct map at
+ * 0xffff900000000000 and the kernel area of 1 TiB at 0xffffe00000000000. */
+void mm_layout_default(struct mm_layout *out);
+
+/*
+ * Prepare the calling CPU: switch on no-execute, write protection in supervisor mode, global
+ * pages and the memory types; check what the port needs. Each CPU calls it before its first other
+ * call, with the index that mm_host_cpu() gives it. mm_start() does it for the boot CPU.
+ *
+ * Returns  MM_OK | MM_ERR_BAD_ARG (cpu) | MM_ERR_CPU (a required feature is missing, or differs
+ *          from the boot CPU)
+ * Context  the CPU itself, interrupts off
+ */
+MM_NODISCARD enum mm_err mm_cpu_init(struct mm_vmm *vmm, unsigned cpu);
+
+/* The calling CPU goes away (off-lining, halt for good): nobody will wait for it any more. It must
+ * run on a root that libmm does not manage or never touch memory again. Returns MM_OK
+ * | MM_ERR_BAD_ARG. Context: the CPU itself, interrupts off. */
+enum mm_err mm_cpu_exit(struct mm_vmm *vmm, unsigned cpu);
+
+/* struct mm_space.flags */
+#define MM_SPACE_KERNEL   1u /* the one kernel space: both halves are its own */
+#define MM_SPACE_ALLOW_WX 2u /* a mapping may be writable and executable without MM_MAP_WX */
+#define MM_SPACE_ADOPTED  4u /* root and tables came from somebody else */
+
+/* Place it anywhere. Only src/vmm touches the fields. */
+struct mm_space {
+    struct mm_lock lock;
+    struct mm_vmm *vmm;     /* (C) */
+    mm_phys_t root;         /* (C) */
+    uint32_t flags;         /* (C) MM_SPACE_* */
+    uint32_t state;         /* (L) */
+    struct mm_cpuset cpus;  /* (A) CPUs that may hold translations of this space */
+    uint64_t table_count;   /* (L) tables of this space, root included, shared ones not */
+    uint64_t table_limit;   /* (L) 0 = none */
+    uint64_t mapped_frames; /* (L) 4 KiB pages mapped in what is this space's own */
+    const void *unused[8];
+};
+
+/* Details of a failure; every call that takes one accepts NULL. Filled only on failure. */
+struct mm_space_fail {
+    mm_virt_t virt;  /* where */
+    uint64_t entry;  /* the page-table entry found there, as the hardware sees it; 0 = none */
+    uint32_t level;  /* of that entry: 1 = 4 KiB, 2 = 2 MiB, ... */
+    enum mm_err err; /* what the call returned */
+};
+
+/*
+ * Make an empty space. A user space shares the kernel's upper half, so the kernel space must
+ * exist first.
+ *
+ * @flags   MM_SPACE_KERNEL or 0, with or without MM_SPACE_ALLOW_WX
+ * Returns  MM_OK | MM_ERR_BAD_ARG | MM_ERR_EXISTS (second kernel space) | MM_ERR_NOT_FOUND (no
+ *          kernel space yet) | MM_ERR_NO_MEMORY | MM_ERR_WINDOW
+ * Cost     O(top-level entries)
+ */
+MM_NODISCARD enum mm_err mm_space_create(struct mm_vmm *vmm, struct mm_space *space,
+                                         uint32_t flags);
+
+/*
+ * Make the kernel space out of the page tables that are loaded now (MM_ROOT_ADOPT). They are
+ * walked and counted; those that the frame source does not own are never freed. Self-mapping
+ * ("recursive") entries are refused.
+ *
+ * Returns  as mm_space_create(), and MM_ERR_MALFORMED (reserved bits, a loop; `fail` says where)
+ */
+MM_NODISCARD enum mm_err mm_space_adopt(struct mm_vmm *vmm, struct mm_space *space,
+                                        struct mm_space_fail *fail);
+
+/*
+ * Free all tables of a space; what they mapped is not touched. May wait.
+ *
+ * Returns  MM_OK | MM_ERR_BUSY (loaded on a CPU, or the kernel space while user spaces live)
+ * Cost     O(tables)
+ */
+MM_NODISCARD enum mm_err mm_space_destroy(struct mm_space *space);
+
+/* Load the space on the calling CPU. Returns MM_OK | MM_ERR_BAD_ARG | MM_ERR_GONE.
+ * Context: interrupts off or preemption off, so that the CPU stays the same. */
+MM_NODISCARD enum mm_err mm_space_activate(struct mm_space *space);
+
+/* struct mm_map_request.flags */
+#define MM_MAP_SMALL 1u /* 4 KiB pages only: no automatic large pages */
+#define MM_MAP_WX    2u /* writable and executable is intended */
+#define MM_MAP_NULL  4u /* the page at address 0 is intended */
+#define MM_MAP_OWNED 8u /* the frames become the space's: not built yet */
+
+struct mm_map_request {
+    mm_virt_t virt;       /* frame-aligned */
+    uint64_t bytes;       /* multiple of the frame, > 0 */
+    mm_phys_t phys;       /* frame-aligned; borrowed: stays the caller's */
+    uint32_t prot;        /* MM_PROT_*; at least MM_PROT_READ */
+    enum mm_memtype type; /* zero is write-back */
+    uint32_t flags;       /* MM_MAP_* */
+};
+
+/*
+ * Map [virt, virt + bytes) to [phys, phys + bytes). Uses 2 MiB and 1 GiB pages where virt, phys and
+ * length allow. All or nothing. No flush is needed: what was not present is not cached.
+ *
+ * Returns  MM_OK | MM_ERR_BAD_ARG (unaligned, empty, unknown bits) | MM_ERR_RANGE (not canonical,
+ *          wraps, beyond the physical width) | MM_ERR_EXISTS (something is mapped: `fail`)
+ *          | MM_ERR_POLICY (W^X, null page, user right in the kernel half or kernel half through a
+ *          user space) | MM_ERR_NO_MEMORY (tables) | MM_ERR_LIMIT | MM_ERR_UNSUPPORTED
+ *          | MM_ERR_WINDOW (a table frame cannot be reached)
+ * Cost     O(pages written + levels)
+ */
+MM_NODISCARD enum mm_err mm_space_map(struct mm_space *space, const struct mm_map_request *request,
+                                      struct mm_space_fail *fail);
+
+struct mm_gather;
+
+/* flags of unmap and protect */
+#define MM_RANGE_HOLES \
+    1u /* unmapped pages in the range are skipped; without it they are an error */
+
+/*
+ * Remove what is mapped in [virt, virt + bytes). Large pages that the range cuts are split; tables
+ * that become empty are freed after the flush. May wait.
+ *
+ * @gather  NULL: the call flushes before it returns. Else flush and free are left to
+ *          mm_gather_end(): until then the addresses must not be used for anything else
+ * Returns  MM_OK | MM_ERR_BAD_ARG | MM_ERR_RANGE | MM_ERR_POLICY (kernel half through a user space)
+ *          | MM_ERR_NOT_FOUND (a hole, without MM_RANGE_HOLES) | MM_ERR_NO_MEMORY (a split needs a
+ *          table) | MM_ERR_LIMIT. Nothing changed on error. Never fails with MM_RANGE_HOLES for
+ *          ranges that were mapped by one call each
+ */
+MM_NODISCARD enum mm_err mm_space_unmap(struct mm_space *space, mm_virt_t virt, uint64_t bytes,
+                                        uint32_t flags, struct mm_gather *gather,
+                                        struct mm_space_fail *fail);
+
+/*
+ * Change the rights of everything mapped in [virt, virt + bytes); memory type, accessed and dirty
+ * are kept. May wait (when a right is taken away).
+ *
+ * @flags   MM_RANGE_HOLES, MM_RANGE_WX
+ * Returns  as mm_space_unmap(), and MM_ERR_POLICY (W^X without MM_RANGE_WX)
+ */
+#define MM_RANGE_WX 2u
+MM_NODISCARD enum mm_err mm_space_protect(struct mm_space *space, mm_virt_t virt, uint64_t bytes,
+                                          uint32_t prot, uint32_t flags,
+                                          struct mm_space_fail *fail);
+
+struct mm_translation {
+    mm_phys_t phys;      /* of the byte asked for */
+    uint64_t leaf_bytes; /* size of the page that maps it */
+    uint32_t prot;       /* effective rights: what every level grants */
+    enum mm_memtype type;
+    bool accessed;
+    bool dirty;
+};
+
+/*
+ * Where `virt` leads, read from the tables. Takes no lock: any context including NMI and a page
+ * fault handler. The answer was true at some instant of the call; whoever changes the mapping at
+ * the same time decides what it is worth.
+ *
+ * Returns  MM_OK | MM_ERR_NOT_FOUND (`fail`: level and entry at which the walk ended)
+ *          | MM_ERR_RANGE (not canonical) | MM_ERR_WINDOW
+ */
+MM_NODISCARD enum mm_err mm_space_translate(struct mm_space *space, mm_virt_t virt,
+                                            struct mm_translation *out, struct mm_space_fail *fail);
+
+struct mm_space_run {
+    mm_virt_t virt;
+    uint64_t bytes;
+    mm_phys_t phys;
+    uint32_t prot; /* effective */
+    enum mm_memtype type;
+};
+
+/*
+ * The first run of pages at or after *cursor with equal rights and type and continuing frames,
+ * whatever the page sizes. Ends below `end` (mm_virt(0) = end of the address space). On success
+ * *cursor is moved behind the run; it reads 0 when the run ends at 2^64.
+ *
+ * Returns  MM_OK | MM_ERR_NOT_FOUND (nothing more)
+ * Cost     O(tables + entries passed)
+ */
+MM_NODISCARD enum mm_err mm_space_query(struct mm_space *space, mm_virt_t *cursor, mm_virt_t end,
+                                        struct mm_space_run *out);
+
+/* One step of a walk, for fault handlers and debuggers. */
+struct mm_walk_step {
+    uint64_t entry;  /* as the hardware sees it */
+    mm_phys_t table; /* frame of the table that holds it */
+    uint32_t index;  /* in that table */
+    uint32_t level;
+};
+#define MM_WALK_STEPS 5u
+
+/* The entries that a translation of `virt` reads, top level first. Returns their number (0 if virt
+ * is not canonical). No lock, any context. */
+unsigned mm_space_walk(struct mm_space *space, mm_virt_t virt, struct mm_walk_step *steps);
+
+struct mm_space_stats {
+    uint64_t tables;
+    uint64_t mapped_frames;
+    uint64_t leaf_4k, leaf_2m, leaf_1g;
+};
+void mm_space_get_stats(struct mm_space *space, struct mm_space_stats *out);
+
+/* Limit the tables of a space; 0 = no limit. Returns MM_OK | MM_ERR_LIMIT (more in use already). */
+MM_NODISCARD enum mm_err mm_space_set_limit(struct mm_space *space, uint64_t tables);
+
+/* Walk all tables: bounds, reserved bits, counts, no empty table left, no table used twice.
+ * Returns the number of faults. Quiet space; O(tables x 512). */
+size_t mm_space_check(struct mm_space *space, const struct mm_check_sink *sink);
+
+/*
+ * A gather: what was removed and waits for its flush. It is the only thing in libmm that frees
+ * tables, and the way for you to free frames that were mapped:
+ *
+ *     struct mm_gather gather;                       about 1.5 KiB: on a roomy stack, or static
+ *     mm_gather_begin(&gather, space);
+ *     err = mm_space_unmap(space, virt, bytes, 0, &gather, NULL);
+ *     mm_gather_frames(&gather, first, count);       back to the PMM, after the flush
+ *     mm_gather_end(&gather);                        flush everywhere, then free. May wait
+ *
+ * A gather that is full flushes and frees on the spot and goes on, so those calls may wait too.
+ */
+#define MM_GATHER_TABLES 64u
+#define MM_GATHER_RUNS   32u
+#define MM_GATHER_PAGES  32u
+
+struct mm_gather {
+    struct mm_space *space;
+    uint32_t table_count, run_count, page_count;
+    uint32_t flags; /* everything, kernel half, tables removed */
+    mm_phys_t table[MM_GATHER_TABLES];
+    struct mm_phys_range run[MM_GATHER_RUNS];
+    struct mm_virt_range page[MM_GATHER_PAGES];
+};
+
+void mm_gather_begin(struct mm_gather *gather, struct mm_space *space);
+
+/* Free the PMM allocation {first, count_frames} after the flush. Misuse is reported then. */
+void mm_gather_frames(struct mm_gather *gather, mm_phys_t first, uint64_t count_frames);
+
+void mm_gather_end(struct mm_gather *gather);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
