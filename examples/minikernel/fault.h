@@ -1,5 +1,5 @@
 /*
- * fault.h - page faults: the report with the table walk, and faults that a test expects.
+ * fault.h - page faults: the report, and faults that a test expects.
  */
 #ifndef FAULT_H
 #define FAULT_H
@@ -29,14 +29,5 @@ void fault_init(void);
 struct fault_seen probe_read(uint64_t address);
 struct fault_seen probe_write(uint64_t address, uint64_t value);
 struct fault_seen probe_fetch(uint64_t address);
-
-/* Prints what the tables say about `address`, level by level, from the root in CR3. */
-void fault_print_walk(uint64_t address);
-
-/* The root that is loaded, then entry by entry: the walker's only way to physical memory. NULL when
- * the frame is not in the window. Starts with the boot map; kernel.c changes it. */
-typedef const void *phys_to_virt_fn(uint64_t phys);
-void fault_set_window(phys_to_virt_fn *fn);
-const void *phys_to_virt(uint64_t phys);
 
 #endif

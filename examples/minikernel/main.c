@@ -1,12 +1,18 @@
 /*
  * main.c - what happens when.
+ *
+ * The command line chooses: `demo` runs only the demonstration, `test` only the self-tests; without
+ * either both run. The last line of self-tests is "N of N passed"; then the machine is switched off
+ * with the verdict.
  */
 #include <stdint.h>
 
 #include "cpu.h"
+#include "demo.h"
 #include "fault.h"
 #include "gdt.h"
 #include "idt.h"
+#include "memory.h"
 #include "power.h"
 #include "print.h"
 #include "selftest.h"
@@ -19,13 +25,22 @@ _Noreturn void kernel_main(uint32_t magic, uint32_t info_phys);
 
 void kernel_main(uint32_t magic, uint32_t info_phys)
 {
+    bool passed = true;
+
     serial_init();
     gdt_init();
     idt_init();
     fault_init();
-    kprintf("minikernel: boot magic %08x, information at %08x\n", magic, info_phys);
+    kprintf("minikernel: booted by %s, information at %x\n",
+            magic == 0x36d76289 ? "Multiboot2" : "PVH", info_phys);
+    memory_start(magic, info_phys);
+    memory_print_map();
     timer_start();
     timer_watchdog(WATCHDOG_SECONDS);
     interrupts_on();
-    power_exit(selftest_run_all());
+    if (!memory_has_word("test"))
+        passed &= demo_run();
+    if (!memory_has_word("demo"))
+        passed &= selftest_run_all();
+    power_exit(passed);
 }
