@@ -5,7 +5,8 @@
  * addresses maps them, and unmaps before giving them back. The kernel's own arena is used through
  * mm/kernel_area.h; make another for each user space if you like.
  *
- * Context of all calls: thread or interrupt, not NMI; one lock with interrupts off.
+ * * Context of all calls: thread or interrupt, not NMI, not a page-fault handler that may have
+ * interrupted an arena call; one lock with interrupts off.
  */
 #ifndef MM_ARENA_H
 #define MM_ARENA_H

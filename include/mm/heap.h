@@ -28,6 +28,8 @@ extern "C" {
 
 /* Where pages come from. A heap asks from any context in which it is itself called. */
 struct mm_page_source {
+    /* Neither call may use the heap that it serves. free is also called by mm_heap_free(), in its
+     * context, unless MM_HEAP_KEEP_PAGES is set. */
     /* `bytes` (a multiple of the frame) of readable and writable memory, frame-aligned.
      * MM_OK | MM_ERR_NO_MEMORY | ... */
     enum mm_err (*alloc)(void *context, size_t bytes, void **out);
@@ -44,6 +46,8 @@ struct mm_heap {
     struct mm_page_source source;  /* (C) alloc may be NULL: no growth */
     struct mm_heap_region *region; /* (L) all regions */
     uint64_t secret;               /* (C) keys the checksums of block headers */
+    uint32_t flags;                /* (C) */
+    uint32_t state;                /* (L) */
     size_t grow_bytes;             /* (C) least growth */
     size_t limit_bytes;            /* (C) 0 = none */
     size_t page_bytes;             /* (L) taken from the source */
@@ -54,16 +58,23 @@ struct mm_heap {
     const void *unused[8];
 };
 
+#define MM_HEAP_KEEP_PAGES \
+    1u /* give pages back in mm_heap_trim() and mm_heap_destroy() only: for
+                               * sources whose free may wait */
+
 struct mm_heap_config {
     struct mm_page_source source; /* zero = the heap lives in `block` alone */
-    void *block;                  /* lent memory to start with; may be NULL if there is a source */
+    void *block;                  /* lent until mm_heap_destroy(), any alignment; formatted by init;
+                                   * may be NULL if there is a source */
     size_t block_bytes;           /* at least 256 if block is given */
+    uint32_t flags;               /* MM_HEAP_* */
     size_t grow_bytes;            /* least growth, rounded up to pages; 0 = 64 KiB */
     size_t limit_bytes;           /* most bytes to take from the source; 0 = no limit */
     uint64_t secret;              /* a random number if the kernel has one; else any constant */
 };
 
-/* Returns MM_OK | MM_ERR_BAD_ARG (neither source nor block; block too small). Takes no page yet. */
+/* Returns MM_OK | MM_ERR_BAD_ARG (neither source nor block; block too small). Takes no page from the
+ * source yet. */
 MM_NODISCARD enum mm_err mm_heap_init_abi(struct mm_heap *heap, const struct mm_heap_config *config,
                                           const uint32_t *abi);
 

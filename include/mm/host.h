@@ -29,14 +29,20 @@ void mm_host_report(const struct mm_report *report);
  * An invariant does not hold; going on would destroy data. Must not return: if it does, libmm
  * stops the CPU with a trap instruction.
  *
- * Context  any, locks of libmm may be held: do not call libmm
+ * Context  any, locks of libmm may be held: call nothing of libmm but mm_report_format() and
+ *          mm_err_name()
  */
 void mm_host_panic(const struct mm_report *report);
 
 /*
- * Run `serve(request)` on each CPU of `cpus` and return when all have finished. libmm never asks
- * for the calling CPU itself, nor for a CPU that has not been named by mm_cpu_init().
- * Usually: store the pointers, send an inter-processor interrupt, wait for the acknowledgements.
+ * Run `serve(request)` on each CPU of `cpus` and return when all have finished. Only CPUs that
+ * called mm_cpu_init() are named. The set may name the CPU that makes the call, if the thread was
+ * moved meanwhile: run serve there too. Usually: store the pointers, send an inter-processor
+ * interrupt, wait for the acknowledgements. Several CPUs may be in here at once: while waiting,
+ * serve what others ask of you.
+ *
+ * serve takes no lock, calls no hook but mm_host_cpu(), and may run in any context, NMI included.
+ * What the caller stored before must be seen by serve (release/acquire, or the interrupt itself).
  *
  * Context  thread, interrupts on, no lock of libmm held (see the calls that "may wait")
  * Cost     yours; libmm calls it once per batch, and not at all if no other CPU is concerned
@@ -45,7 +51,8 @@ void mm_host_shootdown(const struct mm_cpuset *cpus, void (*serve)(const void *r
                        const void *request);
 
 /*
- * Run `fn(arg)` once on `cpu`, and return when it has finished.
+ * Run `fn(arg)` once on `cpu`, which may be the caller's own, and return when it has finished.
+ * For per-CPU stocks that another CPU wants back; this version has none and never calls it.
  *
  * Returns  MM_OK | MM_ERR_HOST (no such CPU, or it does not answer)
  * Context  thread, interrupts on, no lock of libmm held
@@ -53,9 +60,10 @@ void mm_host_shootdown(const struct mm_cpuset *cpus, void (*serve)(const void *r
 MM_NODISCARD enum mm_err mm_host_run_on(unsigned cpu, void (*fn)(void *arg), void *arg);
 
 /*
- * The index of this CPU: 0 to cpu_count - 1, dense, the same for the life of the kernel.
+ * The index of this CPU: 0 to cpu_count - 1, dense, the same for the life of the kernel. It must
+ * work before the first call that takes a lock: every call on a PMM, space, arena or heap.
  * Called with interrupts off. Costs every operation, so make it short (one gs-relative load), or
- * inline it into the archive with MM_CPU_HEADER.
+ * inline it into the archive: MM_CPU_HEADER names a header of yours, seen by libmm's sources.
  */
 #ifndef MM_CPU_HEADER
 unsigned mm_host_cpu(void);

@@ -1,7 +1,8 @@
 /*
  * mm/host_single.h - the whole host layer of a kernel that runs one CPU.
  *
- * Include it in exactly one .c file. Optional, before the include:
+ * Include it in exactly one .c file. Optional, before the include (do set MM_HOST_PRINT as soon as
+ * you can print, or you will not hear of misuse):
  *   #define MM_HOST_PRINT(line)  print a NUL-terminated line without newline; default: silent
  *   #define MM_HOST_STOP()       stop for good; default: __builtin_trap()
  */

@@ -16,6 +16,7 @@
 extern "C" {
 #endif
 
+/* Fill the fields once; they are only read. */
 struct mm_kernel_area {
     struct mm_space *space; /* the kernel space */
     struct mm_arena *arena;
@@ -24,8 +25,14 @@ struct mm_kernel_area {
 
 /*
  * Map physical [phys, phys + bytes), typically device registers, readable and writable, never
- * executable. Nothing needs to be aligned: the result keeps the offset inside the page, and an
- * unmapped guard page follows.
+ * * executable. Nothing needs to be aligned: the result keeps the offset inside the page, and an
+ * unmapped guard page follows. Meant for devices: RAM of the direct map is cached there already, and
+ * mapping one frame with two memory types is undefined on x86_64 (this version does not check).
+ *
+ *     void *p;
+ *     if (mm_kmap(&area, mm_phys(0xfed00000), 1024, MM_MEMTYPE_UC, &p) == MM_OK)
+ *         timer = p;
+ *
  *
  * @out     where `phys` appears
  * Returns  MM_OK | MM_ERR_BAD_ARG (bytes 0) | MM_ERR_RANGE (wraps, beyond the physical width)

@@ -10,7 +10,8 @@
  * in that order, so "wins" is "greater". Only type USABLE with use FREE is ever handed out.
  *
  * The map never allocates: it works in an array that the caller lends. Serialise all calls on one
- * map; every call is O(ranges) unless said.
+ * map; every call is O(ranges) unless said. A call that fails with MM_ERR_NO_ROOM has changed
+ * nothing. After mm_pmm_init() the map is only read.
  */
 #ifndef MM_MEMMAP_H
 #define MM_MEMMAP_H
@@ -38,7 +39,7 @@ enum mm_mem_type {
 
 enum mm_mem_use {
     MM_USE_FREE = 0,
-    MM_USE_BOOT = 1,     /* the loader's page tables, stack, ...: dead once the kernel moved off */
+    MM_USE_BOOT = 1,     /* page tables, stack, descriptor tables that the CPU was started with */
     MM_USE_BOOTINFO = 2, /* the boot information block and what it points to */
     MM_USE_MODULE = 3,   /* a boot module or initial RAM disk */
     MM_USE_EARLY = 4,    /* taken by mm_memmap_take(): page tables, metadata */
@@ -135,11 +136,15 @@ MM_NODISCARD enum mm_err mm_memmap_finish(struct mm_memmap *map);
 
 /* True for types that are ordinary memory, safe to map cached (direct map): USABLE, BOOT_RECLAIM,
  * ACPI_RECLAIM, ACPI_NVS. Any context. O(1). */
-bool mm_mem_type_is_ram(enum mm_mem_type type);
+bool mm_mem_type_is_ram(unsigned type);
 
 /* "usable", "ACPI NVS", ...: static strings; "?" for a number that is none. Any context. */
-const char *mm_mem_type_name(enum mm_mem_type type);
-const char *mm_mem_use_name(enum mm_mem_use use);
+const char *mm_mem_type_name(unsigned type);
+const char *mm_mem_use_name(unsigned use);
+
+/* One line without a newline: "0x0000000000100000 - 0x0000000007fdffff  usable, free". Returns and
+ * cuts as mm_report_format(). Any context. */
+size_t mm_mem_range_format(char *buf, size_t bytes, const struct mm_mem_range *range);
 
 struct mm_memmap_totals {
     uint64_t usable_bytes;  /* type USABLE, any use: the machine's memory for this kernel */

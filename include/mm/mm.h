@@ -3,20 +3,23 @@
  *
  *     static struct mm mm;                       tens of KiB: .bss, not the boot stack
  *
- *     struct mm_start_info info = {
+ *     *     struct mm_start_info info = {
  *         .protocol = MM_BOOT_MULTIBOOT2,
+ *         .magic = eax,
  *         .info = mm_phys(ebx),
  *         .segment = segments, .segment_count = 3,
- *         .cpu_count = 1,
+ *         .keep = &text_console, .keep_count = 1,
  *     };
- *     (void)mm_window_add(&info.window, mm_phys(0), 1 GiB, where the boot code maps it);
+ *     if (mm_window_add(&info.window, mm_phys(0), 1 GiB, where the boot code maps it) != MM_OK)
+ *         stop;
  *     struct mm_start_failure why;
  *     if (mm_start(&mm, &info, &why) != MM_OK)
  *         stop and print why;
  *     void *p = mm_heap_alloc(&mm.heap, 100 * sizeof(int));
  *
  * Every step of mm_start() is a public call of its own (the other headers); a kernel that wants
- * another order, or only some layers, writes its own start.
+ * another order, or only some layers, writes its own start. The functions of the host layer are in
+ * mm/host.h.
  */
 #ifndef MM_MM_H
 #define MM_MM_H
@@ -41,11 +44,22 @@ extern "C" {
 #define MM_MAP_RANGES   1024u /* boundaries in the memory map; firmware gives up to about 350 */
 #define MM_BOOT_MODULES 32u
 
+/* Pages for a heap straight from the PMM, seen through a window: physically contiguous, so a large
+ * request can fail when memory is fragmented. Never waits. */
+struct mm_direct_pages {
+    struct mm_pmm *pmm;
+    const struct mm_window *window;
+};
+
+/* `pages` outlives the source. */
+struct mm_page_source mm_direct_page_source(struct mm_direct_pages *pages);
+
 /* One machine's memory management. Zero-initialise; the parts may be used directly. */
 struct mm {
     struct mm_memmap map;
     struct mm_boot_info boot;
-    struct mm_window window; /* how libmm reaches memory: the caller's first, then the direct map */
+    struct mm_window
+        window; /* how libmm reaches memory: the caller's, replaced by the direct map */
     struct mm_pmm pmm;
     struct mm_vmm vmm;
     struct mm_space kernel; /* the kernel space */
@@ -53,13 +67,15 @@ struct mm {
     struct mm_kernel_area area;
     struct mm_heap heap;
     struct mm_early_source early;
+    struct mm_direct_pages pages; /* where mm.heap gets its pages */
     uint32_t state;
     struct mm_mem_range range[MM_MAP_RANGES];
     struct mm_boot_module module[MM_BOOT_MODULES];
 };
 
-/* A part of the kernel image, with the rights it is to have. Frame-aligned addresses; bytes are
- * rounded up. W^X holds: no segment is writable and executable. */
+/* A part of the kernel image, with the rights it is to have, .bss included. Frame-aligned addresses;
+ * bytes are rounded up and must not run into the next segment; 0 bytes are ignored. W^X holds: no
+ * segment is writable and executable. */
 struct mm_image_segment {
     mm_virt_t virt;
     mm_phys_t phys;
@@ -67,8 +83,22 @@ struct mm_image_segment {
     uint32_t prot;
 };
 
-/* Something else that must stay mapped under the kernel's own root: a boot stack outside the image,
- * a framebuffer, an identity-mapped trampoline. */
+/* The segment between two linker symbols of an image linked at physical + `virt_minus_phys`. */
+static inline struct mm_image_segment mm_image_part(const void *start, const void *end,
+                                                    uint64_t virt_minus_phys, uint32_t prot)
+{
+    struct mm_image_segment segment;
+
+    segment.virt = mm_virt_of(start);
+    segment.phys = mm_phys(segment.virt.raw - virt_minus_phys);
+    segment.bytes = mm_virt_of(end).raw - segment.virt.raw;
+    segment.prot = prot;
+    return segment;
+}
+
+/* Something else that must stay mapped under the kernel's own root: the text console or
+ * framebuffer that you print to, a boot stack outside the image, an identity-mapped trampoline.
+ * Frame-aligned; must not overlap the image, the direct map or another one. RAM in it is reserved. */
 struct mm_keep {
     mm_virt_t virt;
     mm_phys_t phys;
@@ -83,22 +113,24 @@ enum mm_root_mode {
 };
 
 struct mm_start_info {
-    enum mm_boot_protocol protocol;
-    mm_phys_t info;       /* physical address of the boot information */
+    enum mm_boot_protocol
+        protocol;         /* MM_BOOT_NONE: mm.map was filled by the caller, not finished */
+    uint32_t magic;       /* what the loader left in eax (Multiboot2); 0 = not checked */
+    mm_phys_t info;       /* physical address of the boot information, inside the window */
     uint64_t info_bytes;  /* its size where the protocol does not tell (E820); else 0 */
-    uint64_t entry_bytes; /* E820: 20 or 24 */
+    uint32_t entry_bytes; /* E820: 20 or 24 */
+    uint32_t cpu_count;   /* 0 = 1 */
 
-    const struct mm_image_segment
-        *segment; /* the whole kernel image: it is also what is reserved */
+    const struct mm_image_segment *segment; /* the image: reserved, and mapped under an own root */
+    const struct mm_keep *keep;             /* what else an own root maps */
+    const struct mm_phys_range *reserve;    /* what else is not to be handed out: parts of the image
+                                             * that need no mapping, memory of devices */
     uint32_t segment_count;
     uint32_t keep_count;
-    const struct mm_keep *keep; /* MM_ROOT_OWN */
-
-    const struct mm_phys_range *reserve; /* more memory that is not to be handed out */
     uint32_t reserve_count;
-    uint32_t cpu_count; /* 0 = 1 */
 
-    struct mm_window window;        /* how memory is reachable now; table frames are taken inside */
+    struct mm_window window;        /* how memory is reachable now: must hold the boot information
+                                     * and some usable memory for tables and metadata */
     const struct mm_layout *layout; /* NULL = mm_layout_default() */
     enum mm_root_mode root;
     enum mm_pin pin;
@@ -114,9 +146,10 @@ enum mm_start_stage {
     MM_START_MAP = 4,       /* sanitising the map, reservations */
     MM_START_ROOT = 5,      /* building, or adopting, page tables */
     MM_START_VERIFY = 6,    /* what must translate alike under the new root does not */
-    MM_START_PMM = 7,
-    MM_START_ARENA = 8,
-    MM_START_HEAP = 9
+    MM_START_LOAD = 7,      /* from here on the new root is loaded */
+    MM_START_PMM = 8,
+    MM_START_ARENA = 9,
+    MM_START_HEAP = 10
 };
 
 struct mm_start_failure {
@@ -128,21 +161,25 @@ struct mm_start_failure {
 };
 
 /*
- * Bring everything up, in this order: read the boot information; sanitise the map; reserve the
- * image, boot information, modules, framebuffer, the page tables and stack in use; build the
- * kernel's own root (direct map of all RAM, not executable, with the largest pages; the image
- * segment by segment; the keep list), check that the code, stack, GDT and IDT in use translate
- * alike under it; PMM over the rest; load the root; arena; heap.
+ * * Bring everything up, in this order: prepare the CPU; read the boot information; sanitise the map;
+ * reserve the image, boot information, modules, framebuffer, on PCs frame 0 and 0xa0000 to 1 MiB,
+ * the page tables, stack, GDT and IDT in use; build the kernel's own root (direct map of all RAM,
+ * not executable, with the largest pages; the image segment by segment; the keep list); check that
+ * the code, stack, GDT and IDT in use translate alike under it; load it; PMM over the rest; arena;
+ * heap (over mm.pages).
  *
- * On failure the old root is still loaded, no memory was written outside *mm and free RAM, and
- * `failure` (may be NULL) says what happened; *mm may be used for another try.
+ * Load your own GDT and IDT from the image before (an IDT with limit 0 is skipped). What you print
+ * with afterwards must be in the keep list, or be an I/O port.
+ *
+ * On failure the old root is loaded (again), no memory was written outside *mm and free RAM, and
+ * `failure` (may be NULL) says what happened; zero *mm for another try.
  *
  * After success with MM_ROOT_OWN the boot mappings are gone: only the image, the direct map and
  * the keep list are mapped. mm.window is the direct map. With MM_ROOT_ADOPT nothing is unmapped
- * and mm.window is info->window.
+ * and mm.window is info->window. `info` and the arrays it names are not needed any more.
  *
  * Returns  MM_OK | the error of the step that failed
- * Context  boot CPU, interrupts off, once
+ * Context  boot CPU, interrupts off; about 4 KiB of stack
  */
 MM_NODISCARD enum mm_err mm_start_abi(struct mm *mm, const struct mm_start_info *info,
                                       struct mm_start_failure *failure, const uint32_t *abi);
@@ -163,17 +200,16 @@ const char *mm_start_stage_name(enum mm_start_stage stage);
 #define MM_RECLAIM_ACPI    8u /* ACPI tables */
 
 /*
- * Give memory that was needed for booting to the PMM.
+ * * Give memory that was needed for booting to the PMM. What is still in use is refused: page tables
+ * of an adopted root, and the stack, GDT and IDT of the calling CPU.
  *
- * @bytes   receives what was added; may be NULL
- * Returns  MM_OK | MM_ERR_BUSY (still in use: page tables of an adopted root, the stack, GDT or IDT
- *          in use lie there; nothing of that kind was added) | MM_ERR_BAD_ARG
- * Context  thread, boot CPU
+ * @added   receives the bytes that the PMM got; may be NULL
+ * @kept    receives the bytes that were refused because they are in use; may be NULL
+ * Returns  MM_OK | MM_ERR_BAD_ARG | MM_ERR_BUSY (all that was asked for is in use)
+ * Context  thread, boot CPU, interrupts off; again later is allowed and adds what was kept
  */
-MM_NODISCARD enum mm_err mm_reclaim_boot(struct mm *mm, uint32_t what, uint64_t *bytes);
-
-/* Pages for a heap straight from the PMM, through the window. `mm` outlives the source. */
-struct mm_page_source mm_direct_page_source(struct mm *mm);
+MM_NODISCARD enum mm_err mm_reclaim_boot(struct mm *mm, uint32_t what, uint64_t *added,
+                                         uint64_t *kept);
 
 /* The address of `phys` in the window, NULL if it is not in it. For frames you own. */
 void *mm_phys_pointer(const struct mm *mm, mm_phys_t phys);

@@ -5,11 +5,12 @@
  * claims the names pmm_*, vmm_*, k*alloc, kfree in the files that do include it. Plain integers, so
  * nothing stops you from mixing up physical and virtual addresses here.
  *
- * Exactly one .c file of the kernel says, before the include:
+ * * Exactly one .c file of the kernel says, before an include of this file:
  *     #define MM_DEFAULT_INSTANCE
  * which defines `struct mm mm_default`. Start it with mm_start(&mm_default, ...).
  *
- * Context and cost of each function are those of the call that it makes.
+ * Context and cost of each function are those of the call that it makes. Frame 0 is never handed
+ * out, so 0 means "none" here.
  */
 #ifndef MM_NAMES_H
 #define MM_NAMES_H
@@ -20,18 +21,16 @@
 extern "C" {
 #endif
 
-#ifdef MM_DEFAULT_INSTANCE
-struct mm mm_default;
-#else
 extern struct mm mm_default;
-#endif
 
-/* Flags for vmm_map*(): rights beyond reading. Never executable and never user unless asked. */
+/* Flags for vmm_map*(): rights beyond reading. Never executable and never user unless asked; both
+ * writable and executable is refused. */
 #define VMM_WRITE    MM_PROT_WRITE
 #define VMM_EXEC     MM_PROT_EXEC
 #define VMM_USER     MM_PROT_USER
 #define VMM_UNCACHED 0x100u /* device registers */
 #define VMM_COMBINE  0x200u /* framebuffers */
+#define VMM_FLAGS    (VMM_WRITE | VMM_EXEC | VMM_USER | VMM_UNCACHED | VMM_COMBINE)
 
 /* Physical address of a free frame; 0 = none (frame 0 is never handed out). */
 static inline uint64_t pmm_alloc_frame(void)
@@ -39,6 +38,16 @@ static inline uint64_t pmm_alloc_frame(void)
     mm_phys_t frame;
 
     return mm_pmm_alloc_frame(&mm_default.pmm, &frame) == MM_OK ? frame.raw : 0;
+}
+
+/* A frame whose last byte is at or below `highest`, e.g. 0xffffff for old DMA; 0 = none. */
+static inline uint64_t pmm_alloc_frame_below(uint64_t highest)
+{
+    struct mm_frame_request request = MM_ZERO;
+    mm_phys_t frame;
+
+    request.highest = mm_phys(highest);
+    return mm_pmm_alloc(&mm_default.pmm, &request, &frame) == MM_OK ? frame.raw : 0;
 }
 
 /* `count` contiguous frames; 0 = none. Free with the same count. */
@@ -76,10 +85,15 @@ static inline uint64_t pmm_total_count(void)
     return stats.managed_frames;
 }
 
-/* Map `bytes` at `virt` to `phys` in the kernel space. Returns 0, or an enum mm_err. */
-static inline int vmm_map(uint64_t virt, uint64_t phys, uint64_t bytes, unsigned flags)
+/* Map `bytes` at `virt` to `phys` in the kernel space. A physical address of 0 is refused: it is
+ * what a failed pmm_alloc_frame() gave. */
+MM_NODISCARD static inline enum mm_err vmm_map(uint64_t virt, uint64_t phys, uint64_t bytes,
+                                               unsigned flags)
 {
     struct mm_map_request request = MM_ZERO;
+
+    if (phys == 0 || (flags & ~VMM_FLAGS) != 0)
+        return MM_ERR_BAD_ARG;
 
     request.virt = mm_virt(virt);
     request.phys = mm_phys(phys);
@@ -88,28 +102,28 @@ static inline int vmm_map(uint64_t virt, uint64_t phys, uint64_t bytes, unsigned
     request.type = (flags & VMM_UNCACHED) != 0  ? MM_MEMTYPE_UC
                    : (flags & VMM_COMBINE) != 0 ? MM_MEMTYPE_WC
                                                 : MM_MEMTYPE_WB;
-    return (int)mm_space_map(&mm_default.kernel, &request, (struct mm_space_fail *)0);
+    return mm_space_map(&mm_default.kernel, &request, (struct mm_space_fail *)0);
 }
 
-static inline int vmm_map_page(uint64_t virt, uint64_t phys, unsigned flags)
+MM_NODISCARD static inline enum mm_err vmm_map_page(uint64_t virt, uint64_t phys, unsigned flags)
 {
     return vmm_map(virt, phys, MM_FRAME_BYTES, flags);
 }
 
 /* Unmapping frees no frame: they stay yours. */
-static inline int vmm_unmap(uint64_t virt, uint64_t bytes)
+static inline enum mm_err vmm_unmap(uint64_t virt, uint64_t bytes)
 {
-    return (int)mm_space_unmap(&mm_default.kernel, mm_virt(virt), bytes, 0, (struct mm_gather *)0,
-                               (struct mm_space_fail *)0);
+    return mm_space_unmap(&mm_default.kernel, mm_virt(virt), bytes, 0, (struct mm_gather *)0,
+                          (struct mm_space_fail *)0);
 }
 
-static inline int vmm_unmap_page(uint64_t virt)
+static inline enum mm_err vmm_unmap_page(uint64_t virt)
 {
     return vmm_unmap(virt, MM_FRAME_BYTES);
 }
 
-/* Physical address behind `virt`. Returns 0 and sets *phys, or an enum mm_err. */
-static inline int vmm_translate(uint64_t virt, uint64_t *phys)
+/* Physical address behind `virt`, from the page tables. */
+MM_NODISCARD static inline enum mm_err vmm_translate(uint64_t virt, uint64_t *phys)
 {
     struct mm_translation to;
     enum mm_err err =
@@ -117,7 +131,7 @@ static inline int vmm_translate(uint64_t virt, uint64_t *phys)
 
     if (err == MM_OK)
         *phys = to.phys.raw;
-    return (int)err;
+    return err;
 }
 
 /* Device registers at `phys`, uncached; NULL = failed. Undo with vmm_unmap_device(). */
@@ -139,6 +153,40 @@ static inline void vmm_unmap_device(void *pointer)
 static inline void *phys_to_virt(uint64_t phys)
 {
     return mm_phys_pointer(&mm_default, mm_phys(phys));
+}
+
+/* The physical address of memory in the direct map (kmalloc, phys_to_virt); 0 = not in it. */
+static inline uint64_t virt_to_phys(const void *pointer)
+{
+    mm_phys_t phys;
+
+    return mm_window_phys(&mm_default.window, pointer, &phys) == MM_OK ? phys.raw : 0;
+}
+
+/* Zeroed memory for a device: contiguous, its last byte at or below `highest` (0 = anywhere). NULL
+ * = none. Give it back with dma_free() and the same `bytes` and `phys`. */
+static inline void *dma_alloc(size_t bytes, uint64_t highest, uint64_t *phys)
+{
+    struct mm_dma_request request = MM_ZERO;
+    struct mm_dma dma;
+
+    request.bytes = bytes;
+    request.highest = mm_phys(highest);
+    request.flags = MM_FRAME_ZERO;
+    if (mm_dma_alloc(&mm_default.area, &request, &dma) != MM_OK)
+        return (void *)0;
+    *phys = dma.phys.raw;
+    return dma.pointer;
+}
+
+static inline void dma_free(void *pointer, size_t bytes, uint64_t phys)
+{
+    struct mm_dma dma = MM_ZERO;
+
+    dma.pointer = pointer;
+    dma.phys = mm_phys(phys);
+    dma.bytes = mm_frames_for(bytes) << MM_FRAME_SHIFT;
+    (void)mm_dma_free(&mm_default.area, &dma);
 }
 
 static inline void *kmalloc(size_t bytes)
@@ -175,4 +223,10 @@ static inline void kfree(void *pointer)
 }
 #endif
 
+#endif
+
+/* Outside the guard: an earlier include without the word must not swallow the definition. */
+#if defined(MM_DEFAULT_INSTANCE) && !defined(MM_DEFAULT_INSTANCE_DONE)
+#define MM_DEFAULT_INSTANCE_DONE
+struct mm mm_default;
 #endif

@@ -32,18 +32,18 @@ enum mm_zone {
 };
 #define MM_ZONES 4u
 
-/* Highest addresses for requests. */
-#define MM_HIGHEST_1M  UINT64_C(0xfffff)
-#define MM_HIGHEST_16M UINT64_C(0xffffff)
-#define MM_HIGHEST_4G  UINT64_C(0xffffffff)
+/* For `highest` in requests: the last byte below 1 MiB, 16 MiB, 4 GiB. */
+#define MM_HIGHEST_1M  mm_phys(UINT64_C(0xfffff))
+#define MM_HIGHEST_16M mm_phys(UINT64_C(0xffffff))
+#define MM_HIGHEST_4G  mm_phys(UINT64_C(0xffffffff))
 
 /* struct mm_frame_request.flags */
 #define MM_FRAME_ZERO      1u  /* zeroed; the frames must lie inside the PMM's window */
 #define MM_FRAME_NODE      2u  /* prefer `node`; without it any node is as good */
 #define MM_FRAME_NODE_ONLY 4u  /* with MM_FRAME_NODE: fail rather than take another node */
-#define MM_FRAME_TRY_HARD  8u  /* look in other CPUs' stocks before failing; thread context only */
-#define MM_FRAME_RESERVE   16u /* may use the reserve: page tables, atomic callers */
-#define MM_FRAME_NO_WAIT   32u /* NMI: fail with MM_ERR_BUSY rather than wait for a lock */
+#define MM_FRAME_TRY_HARD  8u  /* look everywhere before failing; may wait; thread context only */
+#define MM_FRAME_RESERVE   16u /* may use the reserve for atomic callers; not built yet */
+#define MM_FRAME_NO_WAIT   32u /* for NMI: MM_ERR_BUSY rather than wait for a lock; not built yet */
 
 /* What the frames are for, so that movable ones stay together. */
 enum mm_mobility {
@@ -97,7 +97,8 @@ struct mm_pmm {
 };
 
 struct mm_pmm_config {
-    struct mm_memmap *map;          /* finished; closed by init: no early allocation afterwards */
+    struct mm_memmap *map;          /* finished; closed by init: no early allocation or reservation
+                                     * afterwards. Only used during init */
     const struct mm_window *window; /* for MM_FRAME_ZERO; NULL = zeroing is unsupported.
                                      * Lent for the life of the PMM */
     void *meta;                     /* lent for the life of the PMM */
@@ -175,8 +176,9 @@ MM_NODISCARD enum mm_err mm_pmm_alloc_bulk(struct mm_pmm *pmm,
 enum mm_err mm_pmm_free_bulk(struct mm_pmm *pmm, const mm_phys_t *frames, size_t count);
 
 /*
- * Put [start, start + bytes) under management, free. The range must have been known as RAM to
- * the map at init (boot memory, modules, ACPI tables) and not be managed yet.
+ * * Put [start, start + bytes) under management, free: boot memory that nobody needs any more
+ * (mm_reclaim_boot() does it for you), parts of the image that only start-up used. The range must
+ * have been known as RAM to the map at init, frame-aligned, and not be managed yet.
  *
  * Returns  MM_OK | MM_ERR_BAD_ARG | MM_ERR_EXISTS (a frame is managed already)
  *          | MM_ERR_UNSUPPORTED (RAM that the map did not know: hot-plug)

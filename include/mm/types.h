@@ -3,7 +3,7 @@
  *
  * Physical and virtual addresses are different types, each a struct of one member, so that mixing
  * them up does not compile. They cost nothing (one register). Convert through the functions here.
- * 0 is a legal physical address: nothing in libmm uses it to say "failed".
+ * 0 is a legal physical address: nothing but mm/names.h uses it to say "failed".
  */
 #ifndef MM_TYPES_H
 #define MM_TYPES_H
@@ -51,6 +51,16 @@ typedef struct {
 typedef struct {
     uint64_t raw;
 } mm_virt_t;
+
+/* Initialisers for static tables, where a function call is not allowed. */
+#define MM_PHYS(raw_address) \
+    {                        \
+        (raw_address)        \
+    }
+#define MM_VIRT(raw_address) \
+    {                        \
+        (raw_address)        \
+    }
 
 static inline mm_phys_t mm_phys(uint64_t raw)
 {

@@ -10,8 +10,8 @@
  * Tables belong to the space: they are taken as needed and given back when they become empty.
  *
  * Removing or lowering goes: entry cleared, then translations flushed on every CPU that may hold
- * them, then frames freed. Only a struct mm_gather frees, so the order cannot be got wrong. Calls
- * marked "may wait" wait for other CPUs when more than one has used the space: thread context,
+ * * them, then frames freed. Only a struct mm_gather frees tables, so libmm cannot get the order
+ * wrong; hand it your frames too and neither can you. Calls marked "may wait" wait for other CPUs when more than one has used the space: thread context,
  * interrupts on, no lock held that a spinner with interrupts off may want. While only one CPU is
  * in use they never wait and are allowed in interrupt handlers too.
  *
@@ -31,14 +31,17 @@ extern "C" {
 #endif
 
 /*
- * Where things are in the kernel's half. Addresses are data; zero bytes means "none", and for the
- * direct map "as much as the RAM needs". Ranges are aligned to 2 MiB and disjoint.
- * The top-level entries of these ranges, and of what is mapped outside them before the first user
- * space is made, are fixed then; user spaces share them.
+ * Where things are in the kernel's half. Addresses are data; zero bytes means "none". Ranges are
+ * aligned to 2 MiB and disjoint.
+ *
+ * User spaces share the kernel's top-level entries. Those of the kernel area, and all that are in
+ * use when the first user space is made, are fixed from then on; mapping where there is none is
+ * refused afterwards (MM_ERR_POLICY), because older spaces would not see it.
  */
 struct mm_layout {
-    struct mm_virt_range direct_map;  /* all RAM, in order: physical p appears at start + p */
-    struct mm_virt_range kernel_area; /* handed out by the kernel arena: devices, DMA, stacks */
+    struct mm_virt_range direct_map; /* room for the RAM, in order: physical p appears at start + p.
+                                       * Filled by mm_space_map_ram(); not used with an adopted root */
+    struct mm_virt_range kernel_area; /* handed out by the kernel arena: devices, DMA */
     mm_virt_t user_end;               /* user spaces map below this address */
 };
 
@@ -96,7 +99,8 @@ MM_NODISCARD static inline enum mm_err mm_vmm_init(struct mm_vmm *vmm,
 }
 
 /* Change where table frames come from and where gathers give frames back: at start-up, from the
- * early allocator to the PMM. Frames that `tables.owns` denies are never freed.
+ * early allocator to the PMM, right after mm_pmm_init() (which ends early allocation: until then
+ * calls that need a table fail with MM_ERR_BUSY). Frames that `tables.owns` denies are never freed.
  * Context: no other call on this VMM at the same time. */
 void mm_vmm_set_sources(struct mm_vmm *vmm, const struct mm_frame_source *tables,
                         struct mm_pmm *pmm);
@@ -109,9 +113,16 @@ void mm_vmm_set_window(struct mm_vmm *vmm, const struct mm_window *window);
 void mm_layout_default(struct mm_layout *out);
 
 /*
- * Prepare the calling CPU: switch on no-execute, write protection in supervisor mode, global
- * pages and the memory types; check what the port needs. Each CPU calls it before its first other
- * call, with the index that mm_host_cpu() gives it. mm_start() does it for the boot CPU.
+ * * Prepare the calling CPU: switch on no-execute, write protection in supervisor mode, global
+ * pages and the memory types; check what the port needs; flush its translations. Each CPU calls it
+ * before its first call on a space, with the index that mm_host_cpu() gives it, on the kernel
+ * space's root or on its way there. From then on it is named in shootdowns of the kernel half and
+ * must answer them. mm_start() does it for the boot CPU.
+ *
+ * x86_64 sets PAT entries 0 to 5 to WB, WT, UC-, UC, WP, WC and 6, 7 to UC-, UC: the power-on
+ * meaning where that has no duplicates, and what the Limine protocol promises. An adopted root must
+ * agree with that.
+ *
  *
  * Returns  MM_OK | MM_ERR_BAD_ARG (cpu) | MM_ERR_CPU (a required feature is missing, or differs
  *          from the boot CPU)
@@ -129,7 +140,7 @@ enum mm_err mm_cpu_exit(struct mm_vmm *vmm, unsigned cpu);
 #define MM_SPACE_ALLOW_WX 2u /* a mapping may be writable and executable without MM_MAP_WX */
 #define MM_SPACE_ADOPTED  4u /* root and tables came from somebody else */
 
-/* Place it anywhere. Only src/vmm touches the fields. */
+/* Place it anywhere; it may be reused after mm_space_destroy(). Only src/vmm touches the fields. */
 struct mm_space {
     struct mm_lock lock;
     struct mm_vmm *vmm;     /* (C) */
@@ -164,9 +175,11 @@ MM_NODISCARD enum mm_err mm_space_create(struct mm_vmm *vmm, struct mm_space *sp
                                          uint32_t flags);
 
 /*
- * Make the kernel space out of the page tables that are loaded now (MM_ROOT_ADOPT). They are
- * walked and counted; those that the frame source does not own are never freed. Self-mapping
- * ("recursive") entries are refused.
+ * * Make the kernel space out of the page tables that are loaded now (MM_ROOT_ADOPT). They are
+ * walked and counted; those that the frame source does not own are never freed, so reserve them
+ * before the first early allocation (mm_vmm_reserve_live()). Self-mapping ("recursive") entries are
+ * refused. The space counts as loaded on the calling CPU.
+ *
  *
  * Returns  as mm_space_create(), and MM_ERR_MALFORMED (reserved bits, a loop; `fail` says where)
  */
@@ -181,15 +194,50 @@ MM_NODISCARD enum mm_err mm_space_adopt(struct mm_vmm *vmm, struct mm_space *spa
  */
 MM_NODISCARD enum mm_err mm_space_destroy(struct mm_space *space);
 
-/* Load the space on the calling CPU. Returns MM_OK | MM_ERR_BAD_ARG | MM_ERR_GONE.
- * Context: interrupts off or preemption off, so that the CPU stays the same. */
+/*
+ * Load the space on the calling CPU; the one loaded before is left. Never fails for a live space.
+ * Returns  MM_OK | MM_ERR_BAD_ARG (CPU not initialised) | MM_ERR_GONE
+ * Context  interrupts off or preemption off, so that the CPU stays the same; takes no lock
+ */
 MM_NODISCARD enum mm_err mm_space_activate(struct mm_space *space);
 
+/* The space loaded on the calling CPU; NULL if libmm loaded none. No lock, any context. */
+struct mm_space *mm_space_current(struct mm_vmm *vmm);
+
+/* The CPUs on which the space is loaded now. No lock, any context. */
+void mm_space_loaded_on(const struct mm_space *space, struct mm_cpuset *out);
+
+/*
+ * Start-up steps, for kernels that do not use mm_start().
+ *
+ * mm_vmm_reserve_live: reserve in a finished map what the calling CPU runs on now and what no map
+ * describes: the page tables reachable from the loaded root, the frames of its stack pointer, GDT
+ * and IDT (MM_USE_BOOT). Call it before the first mm_memmap_take(): those frames may lie in usable
+ * memory.
+ *
+ * mm_space_map_ram: map all RAM of the map at layout.direct_map, readable and writable, with the
+ * largest pages and nothing but RAM.
+ *
+ * mm_space_verify: would the CPU survive loading this space? Code, stack, GDT and IDT in use must
+ * translate to the same frames as now, code executable and the stack writable. Load your own GDT
+ * and IDT from the image before; an IDT with limit 0 is skipped.
+ *
+ * Returns  MM_OK | as mm_memmap_reserve(); as mm_space_map(), MM_ERR_NO_ADDRESS (direct map too
+ *          small); MM_ERR_NOT_FOUND (`fail`: which address) | MM_ERR_WINDOW | MM_ERR_MALFORMED
+ * Context  boot CPU, interrupts off
+ */
+MM_NODISCARD enum mm_err mm_vmm_reserve_live(struct mm_memmap *map, const struct mm_window *window,
+                                             struct mm_space_fail *fail);
+MM_NODISCARD enum mm_err mm_space_map_ram(struct mm_space *space, const struct mm_memmap *map,
+                                          struct mm_space_fail *fail);
+MM_NODISCARD enum mm_err mm_space_verify(struct mm_space *space, struct mm_space_fail *fail);
+
 /* struct mm_map_request.flags */
-#define MM_MAP_SMALL 1u /* 4 KiB pages only: no automatic large pages */
-#define MM_MAP_WX    2u /* writable and executable is intended */
-#define MM_MAP_NULL  4u /* the page at address 0 is intended */
-#define MM_MAP_OWNED 8u /* the frames become the space's: not built yet */
+#define MM_MAP_SMALL   1u  /* 4 KiB pages only: no automatic large pages */
+#define MM_MAP_WX      2u  /* writable and executable is intended */
+#define MM_MAP_NULL    4u  /* the page at address 0 is intended */
+#define MM_MAP_OWNED   8u  /* the frames become the space's: not built yet */
+#define MM_MAP_REPLACE 16u /* over what is mapped there: not built yet */
 
 struct mm_map_request {
     mm_virt_t virt;       /* frame-aligned */
@@ -201,13 +249,16 @@ struct mm_map_request {
 };
 
 /*
- * Map [virt, virt + bytes) to [phys, phys + bytes). Uses 2 MiB and 1 GiB pages where virt, phys and
- * length allow. All or nothing. No flush is needed: what was not present is not cached.
+ * * Map [virt, virt + bytes) to [phys, phys + bytes). Uses 2 MiB and 1 GiB pages where virt, phys and
+ * length allow. All or nothing: tables are linked when nothing can fail any more. No flush is
+ * needed: what was not present is not cached. Through the kernel space the lower half can be mapped
+ * too; such mappings are seen while the kernel space itself is loaded.
+ *
  *
  * Returns  MM_OK | MM_ERR_BAD_ARG (unaligned, empty, unknown bits) | MM_ERR_RANGE (not canonical,
  *          wraps, beyond the physical width) | MM_ERR_EXISTS (something is mapped: `fail`)
- *          | MM_ERR_POLICY (W^X, null page, user right in the kernel half or kernel half through a
- *          user space) | MM_ERR_NO_MEMORY (tables) | MM_ERR_LIMIT | MM_ERR_UNSUPPORTED
+ *          *          | MM_ERR_POLICY (W^X, null page, user right in the kernel half, kernel half through a
+ *          user space, kernel half without a shared top-level entry) | MM_ERR_NO_MEMORY (tables) | MM_ERR_LIMIT | MM_ERR_UNSUPPORTED
  *          | MM_ERR_WINDOW (a table frame cannot be reached)
  * Cost     O(pages written + levels)
  */
@@ -217,8 +268,8 @@ MM_NODISCARD enum mm_err mm_space_map(struct mm_space *space, const struct mm_ma
 struct mm_gather;
 
 /* flags of unmap and protect */
-#define MM_RANGE_HOLES \
-    1u /* unmapped pages in the range are skipped; without it they are an error */
+#define MM_RANGE_HOLES 1u /* unmapped pages in the range are skipped; else they are an error */
+#define MM_RANGE_WX    2u /* protect: writable and executable is intended */
 
 /*
  * Remove what is mapped in [virt, virt + bytes). Large pages that the range cuts are split; tables
@@ -228,23 +279,24 @@ struct mm_gather;
  *          mm_gather_end(): until then the addresses must not be used for anything else
  * Returns  MM_OK | MM_ERR_BAD_ARG | MM_ERR_RANGE | MM_ERR_POLICY (kernel half through a user space)
  *          | MM_ERR_NOT_FOUND (a hole, without MM_RANGE_HOLES) | MM_ERR_NO_MEMORY (a split needs a
- *          table) | MM_ERR_LIMIT. Nothing changed on error. Never fails with MM_RANGE_HOLES for
- *          ranges that were mapped by one call each
+ *          *          table) | MM_ERR_LIMIT. Nothing changed on error. Cannot fail for exactly the range of
+ *          one mm_space_map() that was not touched since
  */
 MM_NODISCARD enum mm_err mm_space_unmap(struct mm_space *space, mm_virt_t virt, uint64_t bytes,
                                         uint32_t flags, struct mm_gather *gather,
                                         struct mm_space_fail *fail);
 
 /*
- * Change the rights of everything mapped in [virt, virt + bytes); memory type, accessed and dirty
- * are kept. May wait (when a right is taken away).
+ * * Change the rights of everything mapped in [virt, virt + bytes); memory type, accessed and dirty
+ * are kept. May wait (when a right is taken away). A CPU may still fault once, spuriously, after a
+ * right was added: look again and return.
  *
  * @flags   MM_RANGE_HOLES, MM_RANGE_WX
+ * @gather  as for mm_space_unmap(): with one, lowered rights hold after mm_gather_end()
  * Returns  as mm_space_unmap(), and MM_ERR_POLICY (W^X without MM_RANGE_WX)
  */
-#define MM_RANGE_WX 2u
 MM_NODISCARD enum mm_err mm_space_protect(struct mm_space *space, mm_virt_t virt, uint64_t bytes,
-                                          uint32_t prot, uint32_t flags,
+                                          uint32_t prot, uint32_t flags, struct mm_gather *gather,
                                           struct mm_space_fail *fail);
 
 struct mm_translation {
@@ -257,9 +309,11 @@ struct mm_translation {
 };
 
 /*
- * Where `virt` leads, read from the tables. Takes no lock: any context including NMI and a page
- * fault handler. The answer was true at some instant of the call; whoever changes the mapping at
- * the same time decides what it is worth.
+ * * Where `virt` leads, read from the tables; through a user space, kernel addresses too. Takes no
+ * lock: any context including NMI and a page-fault handler. The tables must stay: either the space
+ * is loaded on this CPU and interrupts are off, or nobody unmaps from it meanwhile. The answer was
+ * true at some instant of the call.
+ *
  *
  * Returns  MM_OK | MM_ERR_NOT_FOUND (`fail`: level and entry at which the walk ended)
  *          | MM_ERR_RANGE (not canonical) | MM_ERR_WINDOW
@@ -277,8 +331,9 @@ struct mm_space_run {
 
 /*
  * The first run of pages at or after *cursor with equal rights and type and continuing frames,
- * whatever the page sizes. Ends below `end` (mm_virt(0) = end of the address space). On success
- * *cursor is moved behind the run; it reads 0 when the run ends at 2^64.
+ * * whatever the page sizes. Ends below `end` (mm_virt(0) = end of the address space). On success
+ * *cursor is moved behind the run, or to 2^64 - 1 when the run ends at 2^64: nothing is found from
+ * there. Through a user space only its own half is seen.
  *
  * Returns  MM_OK | MM_ERR_NOT_FOUND (nothing more)
  * Cost     O(tables + entries passed)
@@ -290,14 +345,22 @@ MM_NODISCARD enum mm_err mm_space_query(struct mm_space *space, mm_virt_t *curso
 struct mm_walk_step {
     uint64_t entry;  /* as the hardware sees it */
     mm_phys_t table; /* frame of the table that holds it */
+    mm_phys_t to;    /* what it refers to: the next table, or the page; if present */
     uint32_t index;  /* in that table */
     uint32_t level;
+    uint32_t prot; /* what this entry grants; MM_PROT_NONE = not present */
+    uint32_t leaf; /* 1: it maps a page */
 };
 #define MM_WALK_STEPS 5u
 
-/* The entries that a translation of `virt` reads, top level first. Returns their number (0 if virt
- * is not canonical). No lock, any context. */
+/* The entries that a translation of `virt` reads, top level first: fills at most MM_WALK_STEPS and
+ * returns their number. The last is the leaf, or the entry that is not present, or the last whose
+ * table is in the window. 0 if virt is not canonical. Context as mm_space_translate(). */
 unsigned mm_space_walk(struct mm_space *space, mm_virt_t virt, struct mm_walk_step *steps);
+
+/* One line without a newline: "level 4, entry 273 of table 0x1000: 0x2003 -> table 0x2000, rwx".
+ * Returns and cuts as mm_report_format(). Any context. */
+size_t mm_walk_format(char *buf, size_t bytes, const struct mm_walk_step *step);
 
 struct mm_space_stats {
     uint64_t tables;
@@ -317,13 +380,15 @@ size_t mm_space_check(struct mm_space *space, const struct mm_check_sink *sink);
  * A gather: what was removed and waits for its flush. It is the only thing in libmm that frees
  * tables, and the way for you to free frames that were mapped:
  *
- *     struct mm_gather gather;                       about 1.5 KiB: on a roomy stack, or static
+ *     *     struct mm_gather gather;                       about 1.6 KiB: on a roomy stack, or static
  *     mm_gather_begin(&gather, space);
  *     err = mm_space_unmap(space, virt, bytes, 0, &gather, NULL);
- *     mm_gather_frames(&gather, first, count);       back to the PMM, after the flush
+ *     if (err == MM_OK)
+ *         mm_gather_frames(&gather, first, count);   back to the PMM, after the flush
  *     mm_gather_end(&gather);                        flush everywhere, then free. May wait
  *
- * A gather that is full flushes and frees on the spot and goes on, so those calls may wait too.
+ * A gather that is full flushes and frees on the spot and goes on, so unmap, protect and
+ * mm_gather_frames() with a gather may wait too. unmap without a gather has one on its stack.
  */
 #define MM_GATHER_TABLES 64u
 #define MM_GATHER_RUNS   32u
@@ -331,6 +396,8 @@ size_t mm_space_check(struct mm_space *space, const struct mm_check_sink *sink);
 
 struct mm_gather {
     struct mm_space *space;
+    void (*release)(void *context, mm_phys_t first, uint64_t count_frames);
+    void *release_context;
     uint32_t table_count, run_count, page_count;
     uint32_t flags; /* everything, kernel half, tables removed */
     mm_phys_t table[MM_GATHER_TABLES];
@@ -342,6 +409,12 @@ void mm_gather_begin(struct mm_gather *gather, struct mm_space *space);
 
 /* Free the PMM allocation {first, count_frames} after the flush. Misuse is reported then. */
 void mm_gather_frames(struct mm_gather *gather, mm_phys_t first, uint64_t count_frames);
+
+/* Call `release` instead of mm_pmm_free() for the frames of this gather (reference counts, another
+ * allocator). Before the first mm_gather_frames(). Needed where the VMM has no PMM. */
+void mm_gather_set_release(struct mm_gather *gather,
+                           void (*release)(void *context, mm_phys_t first, uint64_t count_frames),
+                           void *context);
 
 void mm_gather_end(struct mm_gather *gather);
 

@@ -3,7 +3,8 @@
  *
  * A window is a short sorted list of pieces: "physical [first, first + bytes) appears at virt".
  * A boot loader's identity map, a higher-half direct map, or libmm's own direct map are each one
- * or a few pieces. A frame outside every piece is an error that names it, never arithmetic.
+ * or a few pieces. A frame outside every piece is an error that names it, never arithmetic. A piece
+ * may cover holes: only RAM is ever touched through it.
  */
 #ifndef MM_WINDOW_H
 #define MM_WINDOW_H
@@ -46,6 +47,15 @@ MM_NODISCARD enum mm_err mm_window_add(struct mm_window *window, mm_phys_t first
  */
 MM_NODISCARD enum mm_err mm_window_find(const struct mm_window *window, mm_phys_t phys,
                                         uint64_t bytes, void **out);
+
+/*
+ * The way back: the physical address of what `pointer` shows, if it lies in a piece.
+ *
+ * Returns  MM_OK | MM_ERR_WINDOW
+ * Context  any; no lock; O(pieces)
+ */
+MM_NODISCARD enum mm_err mm_window_phys(const struct mm_window *window, const void *pointer,
+                                        mm_phys_t *out);
 
 #ifdef __cplusplus
 }
