@@ -33,12 +33,6 @@ static const void *kernel_window(uint64_t phys)
     return mm_phys_pointer(&mm_default, mm_phys(phys));
 }
 
-static struct mm_image_segment segment(const char *start, const char *end, uint32_t prot)
-{
-    return (struct mm_image_segment){mm_virt(image_virt(start)), mm_phys(image_phys(start)),
-                                     (uint64_t)(end - start), prot};
-}
-
 static _Noreturn void give_up(enum mm_err err, const struct mm_start_failure *why)
 {
     kprintf("libmm does not start: stage %s, %s (%s), address 0x%lx\n",
@@ -50,19 +44,19 @@ static _Noreturn void give_up(enum mm_err err, const struct mm_start_failure *wh
 }
 
 /* The boot code's own page is not listed: it is dead, and its frame may be used. */
-static void start(enum mm_boot_protocol protocol, uint64_t info_phys)
+static void start(enum mm_boot_protocol protocol, uint32_t magic, uint64_t info_phys)
 {
     const struct mm_image_segment segments[] = {
-        segment(image_text_start, image_text_end, MM_PROT_RX),
-        segment(image_rodata_start, image_rodata_end, MM_PROT_READ),
-        segment(image_data_start, image_data_end, MM_PROT_RW),
+        mm_image_part(image_text_start, image_text_end, IMAGE_OFFSET, MM_PROT_RX),
+        mm_image_part(image_rodata_start, image_rodata_end, IMAGE_OFFSET, MM_PROT_READ),
+        mm_image_part(image_data_start, image_data_end, IMAGE_OFFSET, MM_PROT_RW),
     };
     struct mm_start_info info = {
         .protocol = protocol,
+        .magic = magic,
         .info = mm_phys(info_phys),
         .segment = segments,
         .segment_count = sizeof(segments) / sizeof(segments[0]),
-        .cpu_count = 1,
         .secret = SECRET,
     };
     struct mm_start_failure why = {.what = "?"};
@@ -102,7 +96,7 @@ void memory_start(uint32_t magic, uint32_t info_phys)
     else
         panic("neither Multiboot2 nor PVH: magic %08x", magic);
     taken_note(protocol, info_phys);
-    start(protocol, info_phys);
+    start(protocol, magic, info_phys);
     walk_set_window(kernel_window);
     taken_sum_rest();
     verify_reservations();
@@ -111,9 +105,8 @@ void memory_start(uint32_t magic, uint32_t info_phys)
 static void print_range(const struct mm_mem_range *range)
 {
     kprintf("  %016lx - %016lx %11lu KiB  %-12s %s\n", range->start.raw,
-            range->start.raw + range->bytes - 1, range->bytes / 1024,
-            mm_mem_type_name((enum mm_mem_type)range->type),
-            range->use == MM_USE_FREE ? "" : mm_mem_use_name((enum mm_mem_use)range->use));
+            range->start.raw + range->bytes - 1, range->bytes / 1024, mm_mem_type_name(range->type),
+            range->use == MM_USE_FREE ? "" : mm_mem_use_name(range->use));
 }
 
 void memory_print_map(void)

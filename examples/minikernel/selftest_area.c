@@ -103,9 +103,9 @@ SELFTEST(area_gives_dma_memory)
         {.bytes = 12 * KIB, .boundary_bytes = 16 * KIB, .flags = MM_FRAME_ZERO},
         {.bytes = 64 * KIB, .boundary_bytes = 64 * KIB},
         {.bytes = 5 * KIB, .align_bytes = 256 * KIB, .flags = MM_FRAME_ZERO},
-        {.bytes = 40 * KIB, .highest = {MM_HIGHEST_16M}},
-        {.bytes = 8 * KIB, .highest = {MM_HIGHEST_1M}},
-        {.bytes = 9 * KIB, .type = MM_MEMTYPE_UC, .highest = {MM_HIGHEST_4G}},
+        {.bytes = 40 * KIB, .highest = MM_PHYS(0xffffff)},
+        {.bytes = 8 * KIB, .highest = MM_PHYS(0xfffff)},
+        {.bytes = 9 * KIB, .type = MM_MEMTYPE_UC, .highest = MM_PHYS(0xffffffff)},
     };
 
     check_dma(&requests[0]); /* the arena may take a frame for its books, once */

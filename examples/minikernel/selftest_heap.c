@@ -167,7 +167,7 @@ SELFTEST(heap_refuses_wrong_frees)
 static void start_heap(struct mm_heap *heap, size_t limit)
 {
     struct mm_heap_config config = {
-        .source = mm_direct_page_source(&mm_default), .limit_bytes = limit, .secret = 77};
+        .source = mm_direct_page_source(&mm_default.pages), .limit_bytes = limit, .secret = 77};
 
     *heap = (struct mm_heap){0};
     CHECK_EQUAL(mm_heap_init(heap, &config), MM_OK);

@@ -7,6 +7,7 @@
  *             was taken lives in the memory itself. Each block is held against what the kernel
  *             knows to be in use, and stamped; the stamps are read again before the frees.
  */
+#include "cpu.h"
 #include "image.h"
 #include "selftest_tools.h"
 #include "snapshot.h"
@@ -109,7 +110,7 @@ SELFTEST_LAST(last_all_memory_can_be_taken_and_comes_back)
         {.order = MM_ORDER_2M},
         {.order = 4},
         {.order = 0},
-        {.order = 0, .highest = {MM_HIGHEST_1M}},
+        {.order = 0, .highest = MM_PHYS(0xfffff)},
     };
     struct mm_pmm_stats stats;
     uint64_t list = NO_BLOCK;
@@ -161,10 +162,15 @@ SELFTEST_LAST(last_boot_memory_can_be_reclaimed)
 {
     uint64_t before = mm_pmm_free_frames(&mm_default.pmm);
     uint64_t bytes = 0;
+    uint64_t kept = 1;
+    enum mm_err err;
 
-    CHECK_EQUAL(mm_reclaim_boot(&mm_default,
-                                MM_RECLAIM_LOADER | MM_RECLAIM_INFO | MM_RECLAIM_MODULES, &bytes),
-                MM_OK);
+    interrupts_off();
+    err = mm_reclaim_boot(&mm_default, MM_RECLAIM_LOADER | MM_RECLAIM_INFO | MM_RECLAIM_MODULES,
+                          &bytes, &kept);
+    interrupts_on();
+    CHECK_EQUAL(err, MM_OK);
+    CHECK_EQUAL(kept, 0); /* stack and descriptor tables are in the image */
     CHECK_EQUAL(mm_pmm_free_frames(&mm_default.pmm), before + bytes / MM_FRAME_BYTES);
     for (size_t i = 0; i < taken_count(); i++) {
         const struct taken *taken = taken_get(i);

@@ -89,7 +89,7 @@ SELFTEST(pmm_gives_runs_of_any_length)
 
 SELFTEST(pmm_respects_limits)
 {
-    static const uint64_t highest[] = {MM_HIGHEST_1M, MM_HIGHEST_16M, MM_HIGHEST_4G, 0x7fffff};
+    static const uint64_t highest[] = {0xfffff, 0xffffff, 0xffffffff, 0x7fffff};
     uint64_t first;
 
     snapshot_take(&snapshot_before);

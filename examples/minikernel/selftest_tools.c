@@ -73,7 +73,8 @@ void test_unmap(uint64_t virt, uint64_t bytes)
 
 void test_protect(uint64_t virt, uint64_t bytes, uint32_t prot)
 {
-    CHECK_EQUAL(mm_space_protect(&mm_default.kernel, mm_virt(virt), bytes, prot, 0, NULL), MM_OK);
+    CHECK_EQUAL(mm_space_protect(&mm_default.kernel, mm_virt(virt), bytes, prot, 0, NULL, NULL),
+                MM_OK);
 }
 
 static void check_fault(const struct fault_seen *seen, uint64_t virt, uint64_t code)

@@ -14,10 +14,10 @@
 #define KIB UINT64_C(1024)
 #define MIB (KIB * 1024)
 
-/* Addresses that the layout leaves alone: in the low half, and in the kernel's half. Both are
- * aligned to 1 GiB, so that tests choose how the page-table slots fall. */
+/* Addresses where nothing is, aligned to 1 GiB, so that tests choose how the page-table slots fall:
+ * in the low half, and in the kernel's half above the image. */
 #define TEST_LOW  UINT64_C(0x0000123400000000)
-#define TEST_HIGH UINT64_C(0xffffc00040000000)
+#define TEST_HIGH UINT64_C(0xffffffffc0000000)
 
 /* The call is refused with `error`, and exactly one report came of it. */
 #define CHECK_REPORTED(call, error)              \
