@@ -58,7 +58,11 @@
 extern "C" {
 #endif
 
-/* Defined by the archive; every mm_*_init() passes its address. */
+/* Defined by the archive; every mm_*_init() passes its address. Hidden: position-independent code of
+ * clang would fetch the address from a GOT, which GNU ld cannot resolve far above 2 GiB. */
+#if defined(__GNUC__)
+__attribute__((visibility("hidden")))
+#endif
 extern const uint32_t MM_CONFIG_SYMBOL;
 
 #ifdef __cplusplus
