@@ -87,7 +87,7 @@ struct mm_boot_info {
 struct mm_boot_fault {
     const char *what; /* static text, e.g. "tag size below 8" */
     uint32_t tag;     /* Multiboot2 tag type, or 0 */
-    uint64_t offset;  /* byte offset in the block, or the physical address for PVH */
+    uint64_t offset;  /* byte offset in the block or array; for PVH the physical address */
 };
 
 /*
@@ -101,7 +101,8 @@ struct mm_boot_fault {
  * @at      its physical address
  * @fault   receives what is wrong; may be NULL
  * Returns  MM_OK | MM_ERR_BAD_ARG | MM_ERR_TRUNCATED | MM_ERR_MALFORMED
- *          | MM_ERR_NOT_FOUND (no memory map tag) | as mm_memmap_add(), mm_memmap_reserve()
+ *          | MM_ERR_NOT_FOUND (no memory map tag) | MM_ERR_NO_ROOM (in the map)
+ *          | MM_ERR_BUSY (the map is not collecting)
  * Context  any, serialised on `map`; O(entries x ranges); no allocation
  */
 MM_NODISCARD enum mm_err mm_boot_read_multiboot2(const void *block, size_t limit_bytes,
@@ -110,7 +111,9 @@ MM_NODISCARD enum mm_err mm_boot_read_multiboot2(const void *block, size_t limit
                                                  struct mm_boot_fault *fault);
 
 /*
- * Read a PVH start_info and what it points to, all through `window`.
+ * Read a PVH start_info of version 1 or later and what it points to (memory map, list of modules,
+ * texts, ACPI root pointer), all through `window`. The modules themselves need not be in it.
+ *
  * Returns  as Multiboot2, and MM_ERR_WINDOW (something lies outside the window; fault->offset
  *          names it)
  */

@@ -104,7 +104,8 @@ MM_NODISCARD enum mm_err mm_memmap_add(struct mm_memmap *map, mm_phys_t start, u
                                        enum mm_mem_type type);
 
 /* Say which NUMA node [start, start + bytes) belongs to; what is added later is not affected.
- * Returns as mm_memmap_add(). Context: before finish. */
+ * A frame belongs to the node of its first byte. Returns as mm_memmap_add(). Context: before
+ * finish. */
 MM_NODISCARD enum mm_err mm_memmap_set_node(struct mm_memmap *map, mm_phys_t start, uint64_t bytes,
                                             unsigned node);
 
@@ -127,9 +128,11 @@ MM_NODISCARD enum mm_err mm_memmap_reserve_pc(struct mm_memmap *map, mm_phys_t e
 
 /*
  * Make the map frame-granular: usable ranges shrink to whole frames, all others grow; a frame that
- * several ranges share gets the greatest type and use. Equal neighbours are merged.
+ * several ranges share gets the greatest type and use; a frame that is usable only in part is not
+ * usable. Equal neighbours are merged.
  *
- * Returns  MM_OK | MM_ERR_NO_ROOM | MM_ERR_BUSY (called before) | MM_ERR_NOT_FOUND (nothing usable)
+ * Returns  MM_OK | MM_ERR_NO_ROOM | MM_ERR_BUSY (called before)
+ *          | MM_ERR_NOT_FOUND (no frame is usable and free)
  * Context  once
  */
 MM_NODISCARD enum mm_err mm_memmap_finish(struct mm_memmap *map);
@@ -186,7 +189,8 @@ MM_NODISCARD enum mm_err mm_memmap_take(struct mm_memmap *map,
 
 /*
  * Give back memory that mm_memmap_take() handed out; any frame-aligned part of it.
- * Returns  MM_OK | MM_ERR_MISUSE (reported: not taken, unaligned) | MM_ERR_BUSY as take
+ * Returns  MM_OK | MM_ERR_MISUSE (reported: not taken, unaligned, empty) | MM_ERR_NO_ROOM (for the
+ *          pieces that are left) | MM_ERR_BUSY as take
  */
 enum mm_err mm_memmap_give(struct mm_memmap *map, mm_phys_t start, uint64_t bytes);
 

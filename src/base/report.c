@@ -2,10 +2,9 @@
  * report.c - building reports, and formatting them without a C library.
  *
  * Problem     A kernel has no printf when memory management speaks first, and may have none at all.
- * Idea        A report is a struct; this file fills the common ones and turns one into a line with
- *             a writer that counts what does not fit.
- * Invariants  I1 the writer never writes at or beyond the end of the buffer
- *             I2 a buffer of at least one byte ends in NUL
+ * Idea        A report is a struct; this file fills the common ones and turns one into a line
+ *             (base/text.h).
+ * Invariants  mm_assert_failed() does not return.
  * Locking     None.
  * Cost        O(length of the line).
  * Rejected    A format-string engine: five fixed fields need none.
@@ -13,40 +12,8 @@
 #include "base/report.h"
 
 #include "base/assert.h"
+#include "base/text.h"
 #include "mm/host.h"
-
-struct writer {
-    char *buf;
-    size_t bytes;
-    size_t length;
-};
-
-static void put_char(struct writer *w, char c)
-{
-    if (w->length + 1 < w->bytes)
-        w->buf[w->length] = c;
-    w->length++;
-}
-
-static void put_text(struct writer *w, const char *text)
-{
-    while (*text != '\0')
-        put_char(w, *text++);
-}
-
-static void put_hex(struct writer *w, uint64_t x)
-{
-    unsigned shift = 60;
-
-    put_text(w, "0x");
-    while (shift > 0 && (x >> shift) == 0)
-        shift -= 4;
-    for (;; shift -= 4) {
-        put_char(w, "0123456789abcdef"[(x >> shift) & 15]);
-        if (shift == 0)
-            return;
-    }
-}
 
 static const char *kind_name(enum mm_report_kind kind)
 {
@@ -67,26 +34,24 @@ static const char *kind_name(enum mm_report_kind kind)
 
 size_t mm_report_format(char *buf, size_t bytes, const struct mm_report *report)
 {
-    struct writer w = {buf, bytes, 0};
+    struct mm_text text = {buf, bytes, 0};
 
-    put_text(&w, kind_name(report->kind));
-    put_text(&w, ": ");
-    put_text(&w, report->what);
-    put_text(&w, ": ");
-    put_hex(&w, report->address);
-    put_text(&w, " (");
-    put_hex(&w, report->value[0]);
-    put_text(&w, ", ");
-    put_hex(&w, report->value[1]);
-    put_text(&w, ") in ");
-    put_text(&w, report->where);
+    mm_text_put(&text, kind_name(report->kind));
+    mm_text_put(&text, ": ");
+    mm_text_put(&text, report->what);
+    mm_text_put(&text, ": ");
+    mm_text_hex(&text, report->address, 1);
+    mm_text_put(&text, " (");
+    mm_text_hex(&text, report->value[0], 1);
+    mm_text_put(&text, ", ");
+    mm_text_hex(&text, report->value[1], 1);
+    mm_text_put(&text, ") in ");
+    mm_text_put(&text, report->where);
     if (report->caller != NULL) {
-        put_text(&w, ", called from ");
-        put_hex(&w, (uintptr_t)report->caller);
+        mm_text_put(&text, ", called from ");
+        mm_text_hex(&text, (uintptr_t)report->caller, 1);
     }
-    if (bytes > 0)
-        buf[w.length < bytes ? w.length : bytes - 1] = '\0';
-    return w.length;
+    return mm_text_end(&text);
 }
 
 enum mm_err mm_report_misuse(enum mm_err err, const char *what, const char *where,
