@@ -20,7 +20,7 @@
 #define LOADER     mm_phys(0x1000000) /* page tables of the boot loader */
 #define LOADER_MAX 64
 
-static void boot(void)
+static void boot_loader(void)
 {
     static struct mm_test_frames frames;
     static struct mm_vmm loader;
@@ -95,7 +95,7 @@ TEST(docs_layer_by_layer_comes_up)
     };
     void *block, *device;
 
-    boot();
+    boot_loader();
     anchors();
     boot_window = *fake_window();
     CHECK_OK(read_map(boot_information(), MBI, mm_phys(TEXT), 3 * 4096));
