@@ -108,18 +108,17 @@ TEST(fake_frame_maps_are_counted_and_can_fail)
 
 TEST(fake_cpu_refuses_what_libmm_needs_and_is_not_there)
 {
-    struct {
-        uint32_t words[4];
-    } before = {{7, 7, 7, 7}};
-    struct mm_paging *paging = (struct mm_paging *)&before;
+    struct mm_paging paging = {.levels = 7};
 
     fake_cpu(0)->has_nx = false;
-    CHECK_ERR(mm_port_cpu_init(paging), MM_ERR_CPU);
-    CHECK(before.words[0] == 7 && !fake_cpu(0)->wp);
+    CHECK_ERR(mm_port_cpu_init(&paging), MM_ERR_CPU);
+    CHECK(paging.levels == 7 && !fake_cpu(0)->wp);
     fake_cpu(0)->has_nx = true;
-    CHECK_OK(mm_port_cpu_init(paging));
+    CHECK_OK(mm_port_cpu_init(&paging));
     CHECK(fake_cpu(0)->wp && fake_cpu(0)->nxe && fake_cpu(0)->pge && !fake_cpu(1)->wp);
     CHECK_EQ(fake_cpu(0)->pat, 0x0007010500070406);
+    CHECK(paging.levels == 4 && paging.phys_bits == 46 && paging.leaf_levels == 0xe);
+    CHECK_EQ(paging.flags, MM_PAGING_NX | MM_PAGING_GLOBAL | MM_PAGING_WC);
 }
 
 TEST(fake_counts_what_was_asked_for)
