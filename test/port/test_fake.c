@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "base/lock.h"
+#include "machine.h"
 #include "mm_cpu.h"
 #include "mm_frame.h"
 
@@ -246,6 +247,27 @@ TEST(fake_interrupt_at_each_instruction_finds_the_gap_and_only_that)
     CHECK(c.lost_plain > 0);
     CHECK_EQ(c.lost_guarded, 0);
     CHECK_EQ(fake_counts().interrupts, step.runs);
+}
+
+static void store_one(void *arg)
+{
+    mm_pte_store(arg, (mm_pte_t){0});
+}
+
+static void look_at_depth(void *arg)
+{
+    (void)arg;
+    CHECK_EQ(fake_depth(), 0);
+}
+
+TEST(fake_interrupt_does_not_come_inside_the_machine)
+{
+    struct fake_step step = {.outer = store_one, .inner = look_at_depth};
+
+    four_levels();
+    step.arg = fake_ram(mm_phys(TABLE1 + 8), 8);
+    if (fake_interrupt_each_instruction(&step))
+        CHECK(step.runs > 0);
 }
 
 /* ---- host threads ---- */

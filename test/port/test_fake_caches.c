@@ -45,8 +45,15 @@ TEST(fake_flush_of_another_page_keeps_the_translation)
     (void)get(0x1000);
     table(TABLE1)[1] = 0;
     mm_mmu_flush_page(mm_virt(0x2000));
-    mm_mmu_flush_page(mm_virt(0x0000800000001000)); /* not canonical: INVLPG does nothing */
     CHECK_EQ(get(0x1000).fault, FAKE_OK);
+}
+
+TEST(fake_flush_of_no_canonical_address_does_nothing)
+{
+    four_levels();
+    (void)get(0x1000);
+    mm_mmu_flush_page(mm_virt(0x0000800000001000));
+    CHECK(fake_tlb_entries(0) == 1 && fake_table_entries(0) == 3);
 }
 
 TEST(fake_flush_of_any_address_in_a_large_page_drops_it)
@@ -131,6 +138,17 @@ TEST(fake_cached_table_keeps_the_rights_it_was_found_with)
     CHECK(fake_stale_entries() > 0);
     mm_mmu_flush_all();
     CHECK_EQ(put(0x2000, 1).fault, FAKE_WRITE_DENIED);
+}
+
+TEST(fake_cached_table_with_more_rights_than_the_entry_has_now_is_stale)
+{
+    four_levels();
+    table(TABLE1)[1] = NX | 0x200005;
+    (void)get(0x1000);
+    table(TABLE2)[0] = 0x103025; /* W gone; the page was read-only before */
+    CHECK_EQ(fake_stale_entries(), 1);
+    mm_mmu_flush_page(mm_virt(0x1000));
+    CHECK_EQ(fake_stale_entries(), 0);
 }
 
 TEST(fake_right_that_was_added_faults_once_more)
@@ -237,6 +255,16 @@ TEST(fake_walker_caches_before_and_after_each_store)
     mm_mmu_flush_page(mm_virt(0x1000));
     CHECK_EQ(fake_tlb_entries(0), 1); /* walked again at once */
     CHECK_EQ(get(0x1000).phys.raw, 0x201000);
+}
+
+TEST(fake_walker_comes_before_a_store_even_if_nothing_happened_since)
+{
+    four_levels();
+    fake_watch(mm_virt(0x1000), FAKE_WATCH_READ);
+    table(TABLE1)[1] = NX | 0x202003; /* behind the machine's back */
+    CHECK(!fake_frame_in_use(mm_phys(0x202000)));
+    mm_pte_store((mm_pte_t *)&table(TABLE1)[1], (mm_pte_t){0});
+    CHECK(fake_frame_in_use(mm_phys(0x202000)));
 }
 
 TEST(fake_walker_goes_on_in_a_table_that_was_unlinked)
