@@ -71,7 +71,8 @@ struct mm_vmm {
     struct mm_space *active[MM_CPUS_MAX]; /* (A) space loaded on each CPU */
     uint64_t shootdowns;                  /* (A) batches sent to other CPUs */
     uint64_t full_flushes;                /* (A) batches that flushed everything */
-    const void *unused[8];
+    uint64_t user_spaces;                 /* (L of the kernel space) user spaces that live */
+    const void *unused[7];
 };
 
 struct mm_vmm_config {
@@ -151,7 +152,8 @@ struct mm_space {
     uint64_t table_count;   /* (L) tables of this space, root included, shared ones not */
     uint64_t table_limit;   /* (L) 0 = none */
     uint64_t mapped_frames; /* (L) 4 KiB pages mapped in what is this space's own */
-    const void *unused[8];
+    uint64_t leaf_count[3]; /* (L) of them, leaves of level 1, 2, 3 */
+    const void *unused[5];
 };
 
 /* Details of a failure; every call that takes one accepts NULL. Filled only on failure. */
