@@ -422,19 +422,13 @@ TEST(dma_alloc_zeroes_when_asked)
     struct mm_dma dma;
 
     begin(MIB(16));
-    memset(fake_ram(mm_phys(MIB(1)), MIB(15)), 0xa5, MIB(15));
-    /* the tables were among them: build all anew over the dirt */
-    struct mm_frame_request all = {.count_frames = 1};
-    (void)all;
-    begin(MIB(16));
-    for (uint64_t at = MIB(2); at < MIB(16); at += PAGE)
-        if (!fake_range_in_use(mm_phys(at), PAGE) && mm_pmm_free_frames(&t.pmm) != 0) {
-            struct mm_frame_info info;
+    for (uint64_t at = MIB(1); at < MIB(16); at += PAGE) {
+        struct mm_frame_info info;
 
-            mm_pmm_query(&t.pmm, mm_phys(at), &info);
-            if (info.state == MM_FRAME_FREE)
-                memset(fake_ram(mm_phys(at), PAGE), 0xa5, PAGE);
-        }
+        mm_pmm_query(&t.pmm, mm_phys(at), &info);
+        if (info.state == MM_FRAME_FREE)
+            memset(fake_ram(mm_phys(at), PAGE), 0xa5, PAGE);
+    }
     CHECK_OK(mm_dma_alloc(&t.area, &request, &dma));
     for (uint64_t at = 0; at < dma.bytes; at += 8)
         CHECK_EQ(fake_read64(mm_virt(raw(dma.pointer) + at)).value, 0);
