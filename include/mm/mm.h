@@ -206,7 +206,7 @@ const char *mm_start_stage_name(enum mm_start_stage stage);
  * @added   receives the bytes that the PMM got; may be NULL; untouched on error
  * @kept    receives the bytes that were kept because they are in use; as above
  * Returns  MM_OK | MM_ERR_BAD_ARG | MM_ERR_BUSY (all that was asked for is in use)
- *          | MM_ERR_NO_MEMORY (16 KiB of scratch memory are needed)
+ *          | MM_ERR_NO_MEMORY (a frame or a few of scratch memory are needed)
  * Context  thread, boot CPU, interrupts off; again later is allowed and adds what was kept
  */
 MM_NODISCARD enum mm_err mm_reclaim_boot(struct mm *mm, uint32_t what, uint64_t *added,

@@ -145,7 +145,7 @@ static enum mm_err live_find(struct reclaim *r, void **storage, size_t *bytes)
     struct mm_page_source source = mm_direct_page_source(&r->mm->pages);
     enum mm_err err;
 
-    for (*bytes = 4 * MM_FRAME_BYTES;; *bytes *= 2) {
+    for (*bytes = MM_FRAME_BYTES;; *bytes *= 2) {
         err = source.alloc(source.context, *bytes, storage);
         if (err != MM_OK)
             return err;

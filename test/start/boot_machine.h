@@ -30,6 +30,7 @@
 #define DATA_PHYS   UINT64_C(0x10e000)
 #define IMAGE_END   UINT64_C(0x32f000)
 #define TABLES_PHYS UINT64_C(0x200000)
+#define BOOT_TABLES 5u
 #define STACK_PHYS  UINT64_C(0x300000)
 #define GDT_PHYS    UINT64_C(0x109400)
 #define IDT_PHYS    UINT64_C(0x310000)
@@ -93,15 +94,16 @@ static inline uint64_t boot_hash(uint64_t phys, uint64_t bytes)
 static inline void boot_tables(uint64_t at)
 {
     uint64_t *root = boot_words(at), *low = boot_words(at + PAGE);
-    uint64_t *high = boot_words(at + 2 * PAGE), *pages = boot_words(at + 3 * PAGE);
+    uint64_t *high = boot_words(at + 2 * PAGE);
+    uint64_t *low_pages = boot_words(at + 3 * PAGE), *high_pages = boot_words(at + 4 * PAGE);
 
-    memset(root, 0, 4 * PAGE);
+    memset(root, 0, BOOT_TABLES * PAGE);
     root[0] = (at + PAGE) | 3;
     root[511] = (at + 2 * PAGE) | 3;
     low[0] = (at + 3 * PAGE) | 3;
-    high[510] = (at + 3 * PAGE) | 3;
+    high[510] = (at + 4 * PAGE) | 3;
     for (uint64_t i = 0; i < 512; i++)
-        pages[i] = i * MIB(2) | 0x83;
+        low_pages[i] = high_pages[i] = i * MIB(2) | 0x83;
     fake_cpu(0)->root = mm_phys(at);
     fake_cpu(0)->root_loaded = true;
 }

@@ -274,7 +274,7 @@ TEST(old_page_tables_outside_the_image_are_not_handed_out_before_they_are_reclai
     start_dump("bios-64M");
     boot_tables(0x3000000);
     CHECK_OK(start());
-    for (uint64_t i = 0; i < 4; i++) {
+    for (uint64_t i = 0; i < BOOT_TABLES; i++) {
         struct mm_frame_info info;
 
         mm_pmm_query(&mm.pmm, mm_phys(0x3000000 + i * PAGE), &info);
@@ -282,9 +282,9 @@ TEST(old_page_tables_outside_the_image_are_not_handed_out_before_they_are_reclai
     }
     before = mm_pmm_free_frames(&mm.pmm);
     CHECK_OK(mm_reclaim_boot(&mm, MM_RECLAIM_LOADER, &added, &kept));
-    CHECK_EQ(added, 4 * PAGE);
+    CHECK_EQ(added, BOOT_TABLES * PAGE);
     CHECK_EQ(kept, 0);
-    CHECK_EQ(mm_pmm_free_frames(&mm.pmm), before + 4);
+    CHECK_EQ(mm_pmm_free_frames(&mm.pmm), before + BOOT_TABLES);
     CHECK_EQ(mm_check(&mm, NULL), 0);
 }
 
