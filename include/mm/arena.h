@@ -5,8 +5,9 @@
  * addresses maps them, and unmaps before giving them back. The kernel's own arena is used through
  * mm/kernel_area.h; make another for each user space if you like.
  *
- * * Context of all calls: thread or interrupt, not NMI, not a page-fault handler that may have
- * interrupted an arena call; one lock with interrupts off.
+ * Context of all calls: thread or interrupt, not NMI, not a page-fault handler that may have
+ * interrupted an arena call; one lock with interrupts off, which is not held while a frame for more
+ * spans is taken.
  */
 #ifndef MM_ARENA_H
 #define MM_ARENA_H
@@ -20,13 +21,14 @@
 extern "C" {
 #endif
 
-/* Bookkeeping of one taken span. Only src/vmm/arena.c touches the fields. */
+/* Bookkeeping of one taken span: 64 bytes, 64 of them in a frame. Only src/vmm/arena.c touches the
+ * fields. */
 struct mm_arena_span {
     struct mm_arena_span *prev, *next;  /* (L) by address */
     uint64_t start, bytes;              /* (L) with its guards */
     uint32_t guard_before, guard_after; /* (L) in frames */
-    uint64_t cookie;
-    uint64_t unused;
+    uint64_t cookie;                    /* (L) */
+    uint64_t unused[2];
 };
 
 struct mm_arena {
@@ -39,7 +41,9 @@ struct mm_arena {
     uint64_t span_count;            /* (L) */
     uint64_t taken_bytes;           /* (L) */
     uint64_t grown_frames;          /* (L) frames taken for spans; kept until the end */
-    const void *unused[4];
+    struct mm_arena_span *lent;     /* (C) spans to start with: what a link may point to */
+    uint64_t lent_count;            /* (C) */
+    const void *unused[2];
 };
 
 struct mm_arena_config {
@@ -66,10 +70,11 @@ MM_NODISCARD static inline enum mm_err mm_arena_init(struct mm_arena *arena,
 /* What is wanted; zero in a field means no constraint. */
 struct mm_arena_request {
     uint64_t bytes;       /* > 0; rounded up to frames */
-    uint64_t align_bytes; /* power of two */
-    uint64_t phase_bytes; /* result == phase (mod align): lets virt and phys agree in large pages */
+    uint64_t align_bytes; /* power of two; at least a frame */
+    uint64_t phase_bytes; /* result == phase (mod align): lets virt and phys agree in large pages.
+                           * A multiple of the frame, below the alignment */
     uint64_t cookie;      /* kept with the span, for you */
-    mm_virt_t at;         /* with MM_ARENA_EXACT */
+    mm_virt_t at;         /* with MM_ARENA_EXACT; obeys alignment and phase */
     uint32_t guard_before_frames; /* addresses kept free on either side */
     uint32_t guard_after_frames;
     uint32_t flags;
@@ -78,9 +83,10 @@ struct mm_arena_request {
 /*
  * Take the lowest addresses that fit.
  *
- * @out     first usable address, behind the guard
- * Returns  MM_OK | MM_ERR_BAD_ARG | MM_ERR_NO_ADDRESS | MM_ERR_EXISTS (exact, and not free)
- *          | MM_ERR_NO_MEMORY (no span left and no frame for more)
+ * @out     first usable address, behind the guard; untouched on error
+ * Returns  MM_OK | MM_ERR_BAD_ARG | MM_ERR_NO_ADDRESS (no room, or exact and outside the range)
+ *          | MM_ERR_EXISTS (exact, and not free; guards count) | MM_ERR_NO_MEMORY (no span left and
+ *          no frame for more) | MM_ERR_WINDOW (the frame for more cannot be reached; given back)
  * Cost     this version: O(spans)
  */
 MM_NODISCARD enum mm_err mm_arena_take(struct mm_arena *arena,

@@ -25,32 +25,33 @@ struct mm_kernel_area {
 
 /*
  * Map physical [phys, phys + bytes), typically device registers, readable and writable, never
- * * executable. Nothing needs to be aligned: the result keeps the offset inside the page, and an
- * unmapped guard page follows. Meant for devices: RAM of the direct map is cached there already, and
- * mapping one frame with two memory types is undefined on x86_64 (this version does not check).
+ * executable. Nothing needs to be aligned: the result keeps the offset inside the page, and an
+ * unmapped guard page follows. Meant for devices: RAM of the direct map is cached there already,
+ * and mapping one frame with two memory types is undefined on x86_64 (this version does not check).
  *
  *     void *p;
  *     if (mm_kmap(&area, mm_phys(0xfed00000), 1024, MM_MEMTYPE_UC, &p) == MM_OK)
  *         timer = p;
  *
- *
- * @out     where `phys` appears
+ * @out     where `phys` appears; untouched on error
  * Returns  MM_OK | MM_ERR_BAD_ARG (bytes 0) | MM_ERR_RANGE (wraps, beyond the physical width)
- *          | MM_ERR_NO_ADDRESS | MM_ERR_NO_MEMORY | MM_ERR_UNSUPPORTED (type)
+ *          | MM_ERR_NO_ADDRESS | MM_ERR_NO_MEMORY | MM_ERR_UNSUPPORTED (type) | MM_ERR_WINDOW
+ * Cost     O(pages + spans of the arena); large pages where size and alignment of phys allow
  */
 MM_NODISCARD enum mm_err mm_kmap(struct mm_kernel_area *area, mm_phys_t phys, uint64_t bytes,
                                  enum mm_memtype type, void **out);
 
-/* Undo mm_kmap(), by the pointer it gave. Returns MM_OK | MM_ERR_MISUSE (reported). May wait. */
+/* Undo mm_kmap(), by the pointer it gave. Returns MM_OK | MM_ERR_MISUSE (reported: another pointer,
+ * or somebody else unmapped pages of it; nothing changed). May wait. */
 enum mm_err mm_kunmap(struct mm_kernel_area *area, void *pointer);
 
 struct mm_dma_request {
     uint64_t bytes;          /* > 0; rounded up to frames */
-    uint64_t align_bytes;    /* power of two; at least a frame */
+    uint64_t align_bytes;    /* power of two; 0 = one frame */
     uint64_t boundary_bytes; /* power of two; crossed by no buffer; 0 = none */
     mm_phys_t highest;       /* last byte that the device can address; 0 = no limit */
     enum mm_memtype type;    /* write-back is right where devices snoop caches, as on PCs */
-    uint32_t flags;          /* MM_FRAME_ZERO */
+    uint32_t flags;          /* MM_FRAME_ZERO or 0 */
 };
 
 struct mm_dma {
@@ -68,7 +69,8 @@ struct mm_dma {
 MM_NODISCARD enum mm_err mm_dma_alloc(struct mm_kernel_area *area,
                                       const struct mm_dma_request *request, struct mm_dma *out);
 
-/* Give it back, as mm_dma_alloc() filled it. Returns MM_OK | MM_ERR_MISUSE (reported). May wait. */
+/* Give it back, as mm_dma_alloc() filled it: unmapped, flushed, then freed. Returns MM_OK
+ * | MM_ERR_MISUSE (reported; nothing changed). May wait. */
 enum mm_err mm_dma_free(struct mm_kernel_area *area, const struct mm_dma *dma);
 
 #ifdef __cplusplus

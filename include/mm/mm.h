@@ -3,7 +3,7 @@
  *
  *     static struct mm mm;                       tens of KiB: .bss, not the boot stack
  *
- *     *     struct mm_start_info info = {
+ *     struct mm_start_info info = {
  *         .protocol = MM_BOOT_MULTIBOOT2,
  *         .magic = eax,
  *         .info = mm_phys(ebx),
@@ -58,8 +58,7 @@ struct mm_page_source mm_direct_page_source(struct mm_direct_pages *pages);
 struct mm {
     struct mm_memmap map;
     struct mm_boot_info boot;
-    struct mm_window
-        window; /* how libmm reaches memory: the caller's, replaced by the direct map */
+    struct mm_window window; /* how libmm reaches memory: the caller's, then the direct map */
     struct mm_pmm pmm;
     struct mm_vmm vmm;
     struct mm_space kernel; /* the kernel space */
@@ -73,9 +72,9 @@ struct mm {
     struct mm_boot_module module[MM_BOOT_MODULES];
 };
 
-/* A part of the kernel image, with the rights it is to have, .bss included. Frame-aligned addresses;
- * bytes are rounded up and must not run into the next segment; 0 bytes are ignored. W^X holds: no
- * segment is writable and executable. */
+/* A part of the kernel image, with the rights it is to have, .bss included. Frame-aligned
+ * addresses; bytes are rounded up and must not run into the next segment; 0 bytes are ignored. W^X
+ * holds: no segment is writable and executable. */
 struct mm_image_segment {
     mm_virt_t virt;
     mm_phys_t phys;
@@ -98,7 +97,8 @@ static inline struct mm_image_segment mm_image_part(const void *start, const voi
 
 /* Something else that must stay mapped under the kernel's own root: the text console or
  * framebuffer that you print to, a boot stack outside the image, an identity-mapped trampoline.
- * Frame-aligned; must not overlap the image, the direct map or another one. RAM in it is reserved. */
+ * Frame-aligned; must not overlap the image, the direct map, the kernel area or another one. RAM in
+ * it is reserved. */
 struct mm_keep {
     mm_virt_t virt;
     mm_phys_t phys;
@@ -113,9 +113,8 @@ enum mm_root_mode {
 };
 
 struct mm_start_info {
-    enum mm_boot_protocol
-        protocol;         /* MM_BOOT_NONE: mm.map was filled by the caller, not finished */
-    uint32_t magic;       /* what the loader left in eax (Multiboot2); 0 = not checked */
+    enum mm_boot_protocol protocol; /* MM_BOOT_NONE: the caller filled mm.map, not finished */
+    uint32_t magic;                 /* what the loader left in eax (Multiboot2); 0 = not checked */
     mm_phys_t info;       /* physical address of the boot information, inside the window */
     uint64_t info_bytes;  /* its size where the protocol does not tell (E820); else 0 */
     uint32_t entry_bytes; /* E820: 20 or 24 */
@@ -161,7 +160,7 @@ struct mm_start_failure {
 };
 
 /*
- * * Bring everything up, in this order: prepare the CPU; read the boot information; sanitise the map;
+ * Bring everything up, in this order: prepare the CPU; read the boot information; sanitise the map;
  * reserve the image, boot information, modules, framebuffer, on PCs frame 0 and 0xa0000 to 1 MiB,
  * the page tables, stack, GDT and IDT in use; build the kernel's own root (direct map of all RAM,
  * not executable, with the largest pages; the image segment by segment; the keep list); check that
@@ -200,12 +199,14 @@ const char *mm_start_stage_name(enum mm_start_stage stage);
 #define MM_RECLAIM_ACPI    8u /* ACPI tables */
 
 /*
- * * Give memory that was needed for booting to the PMM. What is still in use is refused: page tables
- * of an adopted root, and the stack, GDT and IDT of the calling CPU.
+ * Give memory that was needed for booting to the PMM. What is still in use is kept: page tables
+ * of an adopted root, the stack, GDT and IDT of the calling CPU, and without MM_RECLAIM_INFO the
+ * frames that the boot information shares with a module.
  *
- * @added   receives the bytes that the PMM got; may be NULL
- * @kept    receives the bytes that were refused because they are in use; may be NULL
+ * @added   receives the bytes that the PMM got; may be NULL; untouched on error
+ * @kept    receives the bytes that were kept because they are in use; as above
  * Returns  MM_OK | MM_ERR_BAD_ARG | MM_ERR_BUSY (all that was asked for is in use)
+ *          | MM_ERR_NO_MEMORY (a frame or a few of scratch memory are needed)
  * Context  thread, boot CPU, interrupts off; again later is allowed and adds what was kept
  */
 MM_NODISCARD enum mm_err mm_reclaim_boot(struct mm *mm, uint32_t what, uint64_t *added,

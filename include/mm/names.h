@@ -5,7 +5,7 @@
  * claims the names pmm_*, vmm_*, k*alloc, kfree in the files that do include it. Plain integers, so
  * nothing stops you from mixing up physical and virtual addresses here.
  *
- * * Exactly one .c file of the kernel says, before an include of this file:
+ * Exactly one .c file of the kernel says, before an include of this file:
  *     #define MM_DEFAULT_INSTANCE
  * which defines `struct mm mm_default`. Start it with mm_start(&mm_default, ...).
  *

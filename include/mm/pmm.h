@@ -82,18 +82,21 @@ struct mm_pmm_chunk;
 struct mm_pmm {
     struct mm_lock lock;
     const struct mm_window *window;  /* (C) for MM_FRAME_ZERO; may be NULL */
+    void *meta;                      /* (C) lent by the caller */
+    uint64_t meta_bytes;             /* (C) used of it */
     struct mm_pmm_region *region;    /* (C) sorted physical regions, in `meta` */
     struct mm_pmm_chunk *chunk;      /* (L) 2 MiB pieces, in `meta` */
     uint64_t chunk_count;            /* (C) */
     uint32_t region_count;           /* (C) */
     uint32_t cpu_count;              /* (C) */
     uint64_t managed_frames;         /* (L) */
-    uint64_t free_frames;            /* (L) */
+    uint64_t free_frames;            /* (L), and (A) for reading without it */
     uint64_t zone_managed[MM_ZONES]; /* (L) */
     uint64_t zone_free[MM_ZONES];    /* (L) */
-    uint64_t zone_hint[MM_ZONES];    /* (L) chunk at which the next search starts */
+    uint64_t zone_hint[MM_ZONES];    /* (L) no free frame of the zone lies below this many 2 MiB */
     uint64_t misuse_count;           /* (L) refused calls */
-    const void *unused[8];
+    uint64_t freed_frames;           /* (L) counted only by a build that loses frames on purpose */
+    const void *unused[5];
 };
 
 struct mm_pmm_config {
@@ -122,7 +125,8 @@ MM_NODISCARD enum mm_err mm_pmm_meta_bytes(const struct mm_memmap *map, uint32_t
  * allocator took become allocated single frames (mm_pmm_free_frame() accepts them); boot memory is
  * known but not managed until mm_pmm_add().
  *
- * Returns  MM_OK | MM_ERR_BAD_ARG | MM_ERR_NO_ROOM (meta_bytes too small) | MM_ERR_UNSUPPORTED (pin)
+ * Returns  MM_OK | MM_ERR_BAD_ARG (also: `meta` not aligned to 8 bytes)
+ *          | MM_ERR_NO_ROOM (meta_bytes too small) | MM_ERR_UNSUPPORTED (pin)
  * Context  boot CPU; O(ranges + RAM / 2 MiB)
  */
 MM_NODISCARD enum mm_err mm_pmm_init_abi(struct mm_pmm *pmm, const struct mm_pmm_config *config,
@@ -165,7 +169,9 @@ enum mm_err mm_pmm_free_frame(struct mm_pmm *pmm, mm_phys_t frame);
 /*
  * Take `count` single frames, all or none; not contiguous. `request` gives highest, node,
  * mobility and flags (NULL = none); its order, count, alignment and boundary must be 0.
+ *
  * Returns  as mm_pmm_alloc(). `out` has room for `count`; untouched on error
+ * Cost     O(count), this version with interrupts off; that includes zeroing
  */
 MM_NODISCARD enum mm_err mm_pmm_alloc_bulk(struct mm_pmm *pmm,
                                            const struct mm_frame_request *request, size_t count,
@@ -176,7 +182,7 @@ MM_NODISCARD enum mm_err mm_pmm_alloc_bulk(struct mm_pmm *pmm,
 enum mm_err mm_pmm_free_bulk(struct mm_pmm *pmm, const mm_phys_t *frames, size_t count);
 
 /*
- * * Put [start, start + bytes) under management, free: boot memory that nobody needs any more
+ * Put [start, start + bytes) under management, free: boot memory that nobody needs any more
  * (mm_reclaim_boot() does it for you), parts of the image that only start-up used. The range must
  * have been known as RAM to the map at init, frame-aligned, and not be managed yet.
  *
@@ -230,7 +236,8 @@ struct mm_pmm_stats {
     uint64_t free_frames;
     uint64_t zone_managed_frames[MM_ZONES];
     uint64_t zone_free_frames[MM_ZONES];
-    uint64_t free_blocks[MM_ORDER_MAX + 1]; /* free naturally aligned blocks of each order */
+    uint64_t free_blocks[MM_ORDER_MAX + 1]; /* aligned blocks of each order that are wholly free,
+                                             * also as part of a larger one: [0] == free_frames */
     uint64_t meta_bytes;
     uint64_t misuse_count;
 };

@@ -16,15 +16,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "mm/paging.h"
 #include "mm/types.h"
-#include "mm/window.h"
 
 #ifdef MM_CPU_HEADER
 #include MM_CPU_HEADER
 #endif
 #include "mm/host.h"
-
-struct mm_paging; /* mm/vmm.h */
 
 typedef struct {
     uint64_t rflags;
@@ -74,9 +72,9 @@ MM_NODISCARD enum mm_err mm_port_cpu_init(struct mm_paging *out);
 /* Describe the paging of this CPU without changing anything. */
 void mm_port_cpu_paging(struct mm_paging *out);
 
-/* Addresses that this CPU cannot do without: code, stack, GDT, IDT, TSS if loaded. Fills at most
- * MM_CPU_ANCHORS ranges, returns how many. */
-#define MM_CPU_ANCHORS 5u
+/* Addresses that this CPU cannot do without: code, stack, GDT, and IDT if one is loaded. Fills at
+ * most MM_CPU_ANCHORS ranges, code first, stack second; returns how many. */
+#define MM_CPU_ANCHORS 4u
 unsigned mm_port_cpu_anchors(struct mm_virt_range *out);
 
 #endif

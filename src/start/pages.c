@@ -1,0 +1,98 @@
+/*
+ * pages.c - pages for the heap, and frames for tables, from the PMM inside the window.
+ *
+ * Problem     The heap knows no frames, and tables must lie where libmm can reach them; under an
+ *             adopted root the window may show only part of the RAM.
+ * Idea        Ask the PMM for frames below the end of each piece of the window, from the last piece
+ *             to the first; what lies outside all the same goes back.
+ * Invariants  Every frame handed out here is inside one piece of the window.
+ * Locking     None of its own.
+ * Cost        One allocation and one look at the window, where the window shows all RAM.
+ * Rejected    A list of frames that were outside: they are as good as any for other users.
+ */
+#include "start/start_internal.h"
+
+#include "base/checked.h"
+
+/* Memory below 1 MiB is for those who ask for it. */
+static enum mm_err window_take(const struct mm_direct_pages *pages, uint64_t count_frames,
+                               mm_phys_t *out, void **pointer)
+{
+    struct mm_frame_request request = {.count_frames = count_frames};
+
+    for (uint32_t i = pages->window->count; i-- > 0;) {
+        const struct mm_window_piece *piece = &pages->window->piece[i];
+        mm_phys_t first;
+        enum mm_err err;
+
+        request.highest = mm_phys(mm_range_last(piece->first.raw, piece->bytes));
+        if (request.highest.raw <= MM_HIGHEST_1M.raw)
+            break;
+        err = mm_pmm_alloc(pages->pmm, &request, &first);
+        if (err != MM_OK)
+            return err;
+        if (mm_window_find(pages->window, first, count_frames << MM_FRAME_SHIFT, pointer) ==
+            MM_OK) {
+            *out = first;
+            return MM_OK;
+        }
+        (void)mm_pmm_free(pages->pmm, first, count_frames);
+    }
+    return MM_ERR_NO_MEMORY;
+}
+
+/* ---- for the heap ---- */
+
+static enum mm_err pages_alloc(void *context, size_t bytes, void **out)
+{
+    mm_phys_t first;
+    void *pointer;
+    enum mm_err err = window_take(context, mm_frames_for(bytes), &first, &pointer);
+
+    if (err == MM_OK)
+        *out = pointer;
+    return err;
+}
+
+static void pages_free(void *context, void *pages, size_t bytes)
+{
+    const struct mm_direct_pages *from = context;
+    mm_phys_t first;
+
+    if (mm_window_phys(from->window, pages, &first) == MM_OK)
+        (void)mm_pmm_free(from->pmm, first, mm_frames_for(bytes));
+}
+
+struct mm_page_source mm_direct_page_source(struct mm_direct_pages *pages)
+{
+    return (struct mm_page_source){pages_alloc, pages_free, pages};
+}
+
+/* ---- for tables and spans ---- */
+
+static enum mm_err frame_alloc(void *context, mm_phys_t *out)
+{
+    void *pointer;
+
+    return window_take(context, 1, out, &pointer);
+}
+
+static void frame_free(void *context, mm_phys_t frame)
+{
+    const struct mm_direct_pages *from = context;
+
+    (void)mm_pmm_free_frame(from->pmm, frame);
+}
+
+static bool frame_owns(void *context, mm_phys_t frame)
+{
+    const struct mm_direct_pages *from = context;
+    struct mm_frame_source source = mm_pmm_frame_source(from->pmm);
+
+    return source.owns == NULL || source.owns(source.context, frame);
+}
+
+struct mm_frame_source mm_start_frame_source(struct mm_direct_pages *pages)
+{
+    return (struct mm_frame_source){frame_alloc, frame_free, frame_owns, pages};
+}
