@@ -326,6 +326,26 @@ TEST(tables_taken_early_are_freed_to_the_pmm_later)
     CHECK_EQ(mm_pmm_free_frames(&mm.pmm) - before, tables - mm.kernel.table_count);
 }
 
+/* Boot mappings marked global, cached while the new root is built: none may outlive the load. */
+TEST(global_boot_mappings_are_forgotten_when_the_new_root_is_loaded)
+{
+    static const uint64_t at[] = {MIB(5), KERNEL_BASE + MIB(5), KERNEL_BASE + RODATA_PHYS};
+
+    start_dump("bios-64M");
+    for (unsigned i = 0; i < 512; i++) {
+        boot_words(TABLES_PHYS + 3 * PAGE)[i] |= 0x100;
+        boot_words(TABLES_PHYS + 4 * PAGE)[i] |= 0x100;
+    }
+    for (size_t i = 0; i < sizeof at / sizeof at[0]; i++) {
+        fake_watch(mm_virt(at[i]), FAKE_WATCH_READ);
+        CHECK_EQ(fake_read64(mm_virt(at[i])).fault, FAKE_OK);
+    }
+    CHECK_OK(start());
+    CHECK_EQ(fake_stale_entries(), 0);
+    CHECK_EQ(fake_read64(mm_virt(MIB(5))).fault, FAKE_NOT_PRESENT);
+    CHECK_EQ(fake_write64(mm_virt(KERNEL_BASE + RODATA_PHYS), 1).fault, FAKE_WRITE_DENIED);
+}
+
 TEST(layout_without_a_kernel_area_starts)
 {
     void *device = &m;
