@@ -43,7 +43,7 @@ extern "C" {
  * refused afterwards (MM_ERR_POLICY), because older spaces would not see it.
  */
 struct mm_layout {
-    struct mm_virt_range direct_map; /* room for the RAM: physical p appears at start + p. Filled by
+    struct mm_virt_range direct_map;  /* room for the RAM: physical p is at start + p. Filled by
                                        * mm_space_map_ram(); not used with an adopted root */
     struct mm_virt_range kernel_area; /* handed out by the kernel arena: devices, DMA */
     mm_virt_t user_end;               /* user spaces map below this address */
