@@ -30,12 +30,12 @@ static enum mm_err start(void)
 
 static void start_dump(const char *name)
 {
-    for (size_t i = 0; i < BOOT_DUMPS; i++)
-        if (strcmp(boot_dumps[i].name, name) == 0) {
-            boot_from_dump(&m, &boot_dumps[i]);
-            return;
-        }
-    CHECK(!"no such dump");
+    size_t i = 0;
+
+    while (i < BOOT_DUMPS && strcmp(boot_dumps[i].name, name) != 0)
+        i++;
+    CHECK(i < BOOT_DUMPS);
+    boot_from_dump(&m, &boot_dumps[i]);
 }
 
 static struct fake_access direct(uint64_t phys)
