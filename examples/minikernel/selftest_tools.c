@@ -53,6 +53,16 @@ volatile uint64_t *test_direct(uint64_t phys)
     return pointer;
 }
 
+void test_use_arena(void)
+{
+    uint64_t frame = test_frame();
+    void *pointer = NULL;
+
+    CHECK(mm_kmap(&mm_default.area, mm_phys(frame), 8, MM_MEMTYPE_WB, &pointer) == MM_OK);
+    CHECK(mm_kunmap(&mm_default.area, pointer) == MM_OK);
+    test_free(frame, 1);
+}
+
 enum mm_err test_try_map(uint64_t virt, uint64_t phys, uint64_t bytes, uint32_t prot)
 {
     struct mm_map_request request = {

@@ -38,6 +38,10 @@ void test_free(uint64_t phys, uint64_t frames);
 /* The direct map. */
 volatile uint64_t *test_direct(uint64_t phys);
 
+/* The arena takes a frame for its books when it is first used, and keeps it: use it once, before a
+ * snapshot. */
+void test_use_arena(void);
+
 /* The kernel space. */
 enum mm_err test_try_map(uint64_t virt, uint64_t phys, uint64_t bytes, uint32_t prot);
 void test_map(uint64_t virt, uint64_t phys, uint64_t bytes, uint32_t prot);
