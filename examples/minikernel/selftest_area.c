@@ -111,7 +111,8 @@ SELFTEST(area_gives_dma_memory)
     test_use_arena();
     snapshot_take(&snapshot_before);
     for (unsigned i = 0; i < sizeof(requests) / sizeof(requests[0]); i++)
-        check_dma(&requests[i]);
+        if (requests[i].highest.raw != 0xfffff || test_has_low_run(2))
+            check_dma(&requests[i]);
     CHECK(snapshot_unchanged());
     CHECK_EQUAL(mm_arena_check(&mm_default.arena, &fault_printer), 0);
 }

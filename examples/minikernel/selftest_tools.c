@@ -45,6 +45,22 @@ void test_free(uint64_t phys, uint64_t frames)
     CHECK(mm_pmm_free(&mm_default.pmm, mm_phys(phys), frames) == MM_OK);
 }
 
+bool test_has_low_run(uint64_t frames)
+{
+    mm_phys_t cursor = mm_phys(0);
+    struct mm_phys_range run;
+    enum mm_frame_state state;
+
+    while (mm_pmm_walk(&mm_default.pmm, &cursor, &run, &state) == MM_OK && run.start.raw < MIB) {
+        uint64_t end = run.start.raw + run.bytes;
+
+        if (state == MM_FRAME_FREE &&
+            (end < MIB ? end : MIB) - run.start.raw >= frames * MM_FRAME_BYTES)
+            return true;
+    }
+    return false;
+}
+
 volatile uint64_t *test_direct(uint64_t phys)
 {
     void *pointer = mm_phys_pointer(&mm_default, mm_phys(phys));
