@@ -108,10 +108,11 @@ SELFTEST(area_gives_dma_memory)
         {.bytes = 9 * KIB, .type = MM_MEMTYPE_UC, .highest = MM_PHYS(0xffffffff)},
     };
 
-    check_dma(&requests[0]); /* the arena may take a frame for its books, once */
+    test_use_arena();
     snapshot_take(&snapshot_before);
     for (unsigned i = 0; i < sizeof(requests) / sizeof(requests[0]); i++)
-        check_dma(&requests[i]);
+        if (requests[i].highest.raw != 0xfffff || test_has_low_run(2))
+            check_dma(&requests[i]);
     CHECK(snapshot_unchanged());
     CHECK_EQUAL(mm_arena_check(&mm_default.arena, &fault_printer), 0);
 }

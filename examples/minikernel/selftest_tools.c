@@ -45,12 +45,38 @@ void test_free(uint64_t phys, uint64_t frames)
     CHECK(mm_pmm_free(&mm_default.pmm, mm_phys(phys), frames) == MM_OK);
 }
 
+bool test_has_low_run(uint64_t frames)
+{
+    mm_phys_t cursor = mm_phys(0);
+    struct mm_phys_range run;
+    enum mm_frame_state state;
+
+    while (mm_pmm_walk(&mm_default.pmm, &cursor, &run, &state) == MM_OK && run.start.raw < MIB) {
+        uint64_t end = run.start.raw + run.bytes;
+
+        if (state == MM_FRAME_FREE &&
+            (end < MIB ? end : MIB) - run.start.raw >= frames * MM_FRAME_BYTES)
+            return true;
+    }
+    return false;
+}
+
 volatile uint64_t *test_direct(uint64_t phys)
 {
     void *pointer = mm_phys_pointer(&mm_default, mm_phys(phys));
 
     CHECK(pointer != NULL);
     return pointer;
+}
+
+void test_use_arena(void)
+{
+    uint64_t frame = test_frame();
+    void *pointer = NULL;
+
+    CHECK(mm_kmap(&mm_default.area, mm_phys(frame), 8, MM_MEMTYPE_WB, &pointer) == MM_OK);
+    CHECK(mm_kunmap(&mm_default.area, pointer) == MM_OK);
+    test_free(frame, 1);
 }
 
 enum mm_err test_try_map(uint64_t virt, uint64_t phys, uint64_t bytes, uint32_t prot)

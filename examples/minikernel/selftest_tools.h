@@ -35,8 +35,15 @@ uint64_t test_block(unsigned order);
 uint64_t test_run(uint64_t frames);
 void test_free(uint64_t phys, uint64_t frames);
 
+/* Is there a free run of so many frames below 1 MiB? Firmware and boot loader may have it all. */
+bool test_has_low_run(uint64_t frames);
+
 /* The direct map. */
 volatile uint64_t *test_direct(uint64_t phys);
+
+/* The arena takes a frame for its books when it is first used, and keeps it: use it once, before a
+ * snapshot. */
+void test_use_arena(void);
 
 /* The kernel space. */
 enum mm_err test_try_map(uint64_t virt, uint64_t phys, uint64_t bytes, uint32_t prot);

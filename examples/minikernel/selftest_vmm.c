@@ -367,6 +367,7 @@ SELFTEST(vmm_switches_spaces)
     /* The first user space fixes what all share; that may take tables for good. */
     CHECK_EQUAL(mm_space_create(&mm_default.vmm, &user, 0), MM_OK);
     CHECK_EQUAL(mm_space_destroy(&user), MM_OK);
+    test_use_arena();
     snapshot_take(&snapshot_before);
     CHECK_EQUAL(mm_space_create(&mm_default.vmm, &user, 0), MM_OK);
     interrupts_off();
