@@ -199,12 +199,14 @@ const char *mm_start_stage_name(enum mm_start_stage stage);
 #define MM_RECLAIM_ACPI    8u /* ACPI tables */
 
 /*
- * Give memory that was needed for booting to the PMM. What is still in use is refused: page tables
- * of an adopted root, and the stack, GDT and IDT of the calling CPU.
+ * Give memory that was needed for booting to the PMM. What is still in use is kept: page tables
+ * of an adopted root, the stack, GDT and IDT of the calling CPU, and without MM_RECLAIM_INFO the
+ * frames that the boot information shares with a module.
  *
- * @added   receives the bytes that the PMM got; may be NULL
- * @kept    receives the bytes that were refused because they are in use; may be NULL
+ * @added   receives the bytes that the PMM got; may be NULL; untouched on error
+ * @kept    receives the bytes that were kept because they are in use; as above
  * Returns  MM_OK | MM_ERR_BAD_ARG | MM_ERR_BUSY (all that was asked for is in use)
+ *          | MM_ERR_NO_MEMORY (a frame or a few of scratch memory are needed)
  * Context  thread, boot CPU, interrupts off; again later is allowed and adds what was kept
  */
 MM_NODISCARD enum mm_err mm_reclaim_boot(struct mm *mm, uint32_t what, uint64_t *added,

@@ -24,6 +24,7 @@
 #ifndef MM_VMM_H
 #define MM_VMM_H
 
+#include "paging.h"
 #include "pmm.h"
 #include "report.h"
 #include "types.h"
@@ -47,17 +48,6 @@ struct mm_layout {
     struct mm_virt_range kernel_area; /* handed out by the kernel arena: devices, DMA */
     mm_virt_t user_end;               /* user spaces map below this address */
 };
-
-/* What the paging hardware of this machine can do; filled by mm_vmm_init() from the CPU. */
-struct mm_paging {
-    uint32_t levels;      /* 4 or 5 on x86_64 */
-    uint32_t phys_bits;   /* width of physical addresses */
-    uint32_t leaf_levels; /* bit n: a level-n entry may map memory itself (1: 4K, 2: 2M, 3: 1G) */
-    uint32_t flags;       /* MM_PAGING_* */
-};
-#define MM_PAGING_NX     1u
-#define MM_PAGING_GLOBAL 2u
-#define MM_PAGING_WC     4u /* the CPU's memory types cover MM_MEMTYPE_WC and WP */
 
 struct mm_space;
 

@@ -6,9 +6,9 @@
  *             dropping one whose parts add up wastes it.
  * Idea        Whole frames of a piece pass through. The bytes of a shared frame are added up; it
  *             is usable when all 4096 are, otherwise its type is the greatest other one.
- * Invariants  Uses, nodes and types but USABLE are frame-granular before (I4 of memmap.c), so only
- *             USABLE, type NONE and holes share a frame, all with one use.
- *             Never emits more pieces than it has read, so it always fits.
+ * Invariants  Uses and types but USABLE are frame-granular before (I4 of memmap.c), so a shared
+ *             frame has one use throughout. Its node is that of its first byte.
+ *             Each new edge is an old one rounded, so it never needs more entries than before.
  * Locking     The caller serialises.
  * Cost        O(ranges), three passes.
  * Rejected    Clipping each usable piece on its own: loses the frame where neighbours meet.

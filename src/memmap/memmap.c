@@ -8,7 +8,8 @@
  *             outwards to frames when it comes in; usable memory keeps its exact bytes until
  *             finish.c knows all its neighbours.
  * Invariants  I1 to I3 of list.c, and
- *             I4 while collecting, only edges of usable memory are not frame-aligned
+ *             I4 while collecting, only edges of usable memory are not frame-aligned, and edges
+ *             of nodes where they were set on such memory
  *             I5 after finish every edge is frame-aligned, and use EARLY lies on type USABLE
  *             I6 states only go forward: collecting, finished, closed
  * Locking     The caller serialises.

@@ -5,7 +5,9 @@
  *             do, and on which CPUs have to hear of a change.
  * Idea        One struct that is filled at start-up and hardly changes. The first CPU that is
  *             prepared defines what is possible; the others must have at least that.
- * Invariants  I1 layout ranges are canonical, in the kernel's half, 2 MiB-aligned and disjoint
+ * Invariants  I1 layout ranges are canonical, above user_end, 2 MiB-aligned and disjoint; the
+ *                kernel area is in the kernel's half. The direct map may be in the lower one, for
+ *                kernels that load no other space (and on hosts, where tests follow its pointers)
  *             I2 a CPU in `online` has flushed everything after it joined, so what was changed
  *                before cannot be cached there
  * Locking     None: start-up is serial, and each CPU changes its own bits.
@@ -28,14 +30,20 @@ void mm_layout_default(struct mm_layout *out)
     out->user_end = mm_virt(MM_PORT_USER_END);
 }
 
-static bool layout_range_ok(const struct mm_virt_range *range, unsigned levels)
+/* Above what user spaces map, and on one side of the canonical hole. */
+static bool layout_range_ok(const struct mm_virt_range *range, mm_virt_t user_end, unsigned levels)
 {
     uint64_t start = range->start.raw;
+    mm_virt_t last;
 
     if (range->bytes == 0)
         return true;
-    return mm_is_aligned(start | range->bytes, LAYOUT_ALIGN) && mm_range_ok(start, range->bytes) &&
-           mm_pt_kernel_half(range->start) && mm_pt_canonical(range->start, levels);
+    if (!mm_is_aligned(start | range->bytes, LAYOUT_ALIGN) || !mm_range_ok(start, range->bytes))
+        return false;
+    last = mm_virt(mm_range_last(start, range->bytes));
+    return start >= user_end.raw && mm_pt_canonical(range->start, levels) &&
+           mm_pt_canonical(last, levels) &&
+           mm_pt_kernel_half(range->start) == mm_pt_kernel_half(last);
 }
 
 static bool ranges_overlap(const struct mm_virt_range *a, const struct mm_virt_range *b)
@@ -54,8 +62,10 @@ static bool layout_ok(const struct mm_layout *layout, unsigned levels)
         (end != 0 &&
          (mm_pt_kernel_half(mm_virt(end - 1)) || !mm_pt_canonical(mm_virt(end - 1), levels))))
         return false;
-    return layout_range_ok(&layout->direct_map, levels) &&
-           layout_range_ok(&layout->kernel_area, levels) &&
+    if (layout->kernel_area.bytes != 0 && !mm_pt_kernel_half(layout->kernel_area.start))
+        return false;
+    return layout_range_ok(&layout->direct_map, layout->user_end, levels) &&
+           layout_range_ok(&layout->kernel_area, layout->user_end, levels) &&
            !ranges_overlap(&layout->direct_map, &layout->kernel_area);
 }
 
