@@ -128,12 +128,20 @@ TEST(maps_and_unmaps_go_on_in_foreign_tables_and_never_free_them)
 TEST(a_right_that_a_foreign_table_denies_cannot_be_mapped_or_given)
 {
     struct mm_map_request request = request_of(M2, DATA, K4, MM_PROT_RW);
+    mm_virt_t cursor = mm_virt(M2);
+    struct mm_translation got;
+    struct mm_space_run run;
     struct mm_space_fail why;
 
     foreign_start();
     foreign(2)[1] = foreign_at(3) | 1; /* read-only below */
     foreign(3)[0] = 0;
     CHECK_OK(mm_space_adopt(&fx.vmm, &fx.kernel, NULL));
+    CHECK_OK(mm_space_translate(&fx.kernel, mm_virt(M2 + K4), &got, NULL));
+    CHECK_EQ(got.prot, MM_PROT_RX); /* the leaf would grant W */
+    CHECK_OK(mm_space_query(&fx.kernel, &cursor, mm_virt(0), &run));
+    CHECK_EQ(run.prot, MM_PROT_RX);
+    CHECK_EQ(run.bytes, M2 - K4);
     CHECK_ERR(mm_space_map(&fx.kernel, &request, &why), MM_ERR_POLICY);
     CHECK_EQ(why.level, 2);
     CHECK_EQ(why.entry & ~UINT64_C(0x20), foreign_at(3) | 1);

@@ -335,6 +335,21 @@ TEST(destroy_gives_back_every_table_and_only_when_no_cpu_has_the_space_loaded)
     fixture_sound(&fx.kernel);
 }
 
+TEST(the_kernel_space_cannot_be_destroyed_while_user_spaces_live)
+{
+    struct mm_space user = MM_ZERO;
+
+    fixture_machine(4, true, 1);
+    fixture_vmm(NULL);
+    CHECK_OK(mm_space_create(&fx.vmm, &fx.kernel, MM_SPACE_KERNEL));
+    CHECK_OK(mm_space_create(&fx.vmm, &user, 0));
+    CHECK_ERR(mm_space_destroy(&fx.kernel), MM_ERR_BUSY); /* loaded nowhere */
+    CHECK_OK(mm_space_destroy(&user));
+    CHECK_OK(mm_space_destroy(&fx.kernel));
+    CHECK(fx.vmm.kernel == NULL);
+    CHECK_EQ(fx.frames.used, 0);
+}
+
 TEST(a_space_that_was_never_made_is_refused)
 {
     struct mm_space none = MM_ZERO;

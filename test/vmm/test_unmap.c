@@ -3,6 +3,9 @@
  */
 #include "vmm_fixture.h"
 
+#include "mm/memmap.h"
+#include "mm/pmm.h"
+
 static struct mm_space_stats stats_of(struct mm_space *space)
 {
     struct mm_space_stats stats;
@@ -505,6 +508,83 @@ TEST(frames_for_a_gather_without_a_pmm_are_refused_and_reported)
     CHECK_EQ(mm_test_report_count(), 2);
     CHECK_EQ(gather.run_count, 0);
     mm_gather_end(&gather);
+}
+
+/* A PMM over 1 MiB of its own; the tables still come from the test's frames. */
+static void pmm_start(struct mm_pmm *pmm)
+{
+    static struct mm_mem_range range[16];
+    static struct mm_memmap memmap;
+    static uint64_t meta[8192];
+    struct mm_pmm_config config = {
+        .map = &memmap, .meta = meta, .meta_bytes = sizeof meta, .cpu_count = 1};
+
+    CHECK_OK(mm_memmap_init(&memmap, range, 16, 46));
+    CHECK_OK(mm_memmap_add(&memmap, mm_phys(64 * MIB), MIB, MM_MEM_USABLE));
+    CHECK_OK(mm_memmap_finish(&memmap));
+    CHECK_OK(mm_pmm_init(pmm, &config));
+}
+
+TEST(a_gather_gives_frames_back_to_the_pmm)
+{
+    struct mm_frame_source tables;
+    struct mm_gather gather;
+    static struct mm_pmm pmm;
+    mm_phys_t frame;
+
+    fixture_start(4, true, 1);
+    pmm_start(&pmm);
+    tables = mm_test_frame_source(&fx.frames);
+    mm_vmm_set_sources(&fx.vmm, &tables, &pmm);
+    CHECK_OK(mm_pmm_alloc_frame(&pmm, &frame));
+    CHECK_EQ(mm_pmm_free_frames(&pmm), 255);
+    CHECK_OK(map(&fx.kernel, LOW, frame.raw, K4, MM_PROT_RW));
+    mm_gather_begin(&gather, &fx.kernel);
+    CHECK_OK(mm_space_unmap(&fx.kernel, mm_virt(LOW), K4, 0, &gather, NULL));
+    mm_gather_frames(&gather, frame, 1);
+    CHECK_EQ(mm_pmm_free_frames(&pmm), 255);
+    mm_gather_end(&gather);
+    CHECK_EQ(mm_pmm_free_frames(&pmm), 256);
+    mm_gather_begin(&gather, &fx.kernel);
+    mm_gather_frames(&gather, frame, 1); /* twice: the PMM says so when the gather ends */
+    CHECK_EQ(mm_test_report_count(), 0);
+    mm_gather_end(&gather);
+    CHECK_EQ(mm_test_report_count(), 1);
+    CHECK_EQ(mm_test_report(0)->address, frame.raw);
+    fixture_sound(&fx.kernel);
+}
+
+/* Another CPU puts a large page over the range while the first waits for the flush of a split. */
+static bool meddle(void *arg, unsigned cpu)
+{
+    (void)cpu;
+    if (*(unsigned *)arg == 0) {
+        (*(unsigned *)arg)++;
+        CHECK_OK(unmap(&fx.kernel, LOW, M2));
+        CHECK_OK(map(&fx.kernel, LOW, DATA + M2, M2, MM_PROT_RW));
+    }
+    return true;
+}
+
+TEST(a_range_that_another_cpu_changes_meanwhile_is_left_and_said)
+{
+    struct mm_translation got;
+    struct mm_space_fail why;
+    unsigned times = 0;
+
+    fixture_start(4, true, 2);
+    CHECK_OK(map(&fx.kernel, LOW, DATA, M2, MM_PROT_RW));
+    mm_test_shootdown_hook(meddle, &times);
+    CHECK_ERR(mm_space_unmap(&fx.kernel, mm_virt(LOW + K4), K4, 0, NULL, &why), MM_ERR_AGAIN);
+    CHECK_EQ(why.err, MM_ERR_AGAIN);
+    CHECK_EQ(why.virt.raw, LOW + K4);
+    CHECK_EQ(why.level, 2);
+    CHECK_OK(mm_space_translate(&fx.kernel, mm_virt(LOW + K4), &got, NULL));
+    CHECK_EQ(got.phys.raw, DATA + M2 + K4);
+    times = 0;
+    CHECK_ERR(protect(&fx.kernel, LOW + K4, K4, MM_PROT_READ), MM_ERR_AGAIN);
+    CHECK_OK(unmap(&fx.kernel, LOW + K4, K4)); /* looked again */
+    fixture_sound(&fx.kernel);
 }
 
 TEST(a_gather_of_another_space_is_refused)
