@@ -184,6 +184,21 @@ TEST(pmm_check_tells_each_fault_once_with_what_was_found)
     CHECK_EQ(told.last.value[0], told.last.value[1] + 5);
     machine.pmm.managed_frames -= 5;
 
+    /* where a bit is wrong: within the 64 frames of its word */
+    told.count = 0;
+    CHECK_EQ(state_of(&machine, 0x1fe), MM_FRAME_FREE);
+    machine.pmm.chunk[0].bits[MM_BITS_FREE][0x1fe / 64] ^= UINT64_C(1) << 0x1fe % 64;
+    machine.pmm.chunk[0].count[MM_BITS_FREE]--;
+    machine.pmm.free_frames--;
+    machine.pmm.zone_free[MM_ZONE_DMA]--;
+    CHECK_EQ(mm_pmm_check(&machine.pmm, &(struct mm_check_sink){tell, &told}), 1);
+    CHECK_TEXT(told.last.what, "chunk: allocation without a first frame");
+    CHECK_EQ(mm_frame_of(mm_phys(told.last.address)), 0x1c0);
+    machine.pmm.chunk[0].bits[MM_BITS_FREE][0x1fe / 64] ^= UINT64_C(1) << 0x1fe % 64;
+    machine.pmm.chunk[0].count[MM_BITS_FREE]++;
+    machine.pmm.free_frames++;
+    machine.pmm.zone_free[MM_ZONE_DMA]++;
+
     /* more faults than one look under the lock can keep */
     told.count = 0;
     for (unsigned i = 0; i < 3; i++)

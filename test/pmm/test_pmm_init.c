@@ -48,6 +48,37 @@ TEST(pmm_meta_bytes_grow_with_memory_and_not_with_its_address)
     CHECK(split_bytes < 1024);
 }
 
+TEST(pmm_meta_bytes_count_each_chunk_with_memory_once)
+{
+    static const struct {
+        struct fixture_range range[3];
+        uint64_t regions, chunks;
+    } row[] = {
+        {{RAM(0x200, 0x200)}, 1, 1},                                /* exactly a chunk */
+        {{RAM(0x1ff, 1)}, 1, 1},                                    /* its last frame */
+        {{RAM(0x1ff, 2)}, 1, 2},                                    /* both sides of a border */
+        {{RAM(0x200, 0x201)}, 1, 2},                                /* one frame more */
+        {{RAM(0x200, 1), RAM(0x3ff, 1)}, 1, 1},                     /* two ranges in one chunk */
+        {{RAM(0x200, 1), RAM(0x400, 1)}, 1, 2},                     /* chunks that touch */
+        {{RAM(0x200, 1), RAM(0x5ff, 2), RAM(0xa00, 1)}, 2, 4},      /* a chunk without memory */
+        {{RAM(0x200, 1), {0x400, 1, MM_MEM_RESERVED, 0, 0}}, 1, 1}, /* no memory at all */
+        {{RAM(0x200, 1), {0x400, 1, MM_MEM_ACPI_NVS, 0, 0}}, 1, 2}, /* not usable, but RAM */
+    };
+
+    for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
+        size_t count = 0;
+        uint64_t bytes;
+
+        mm_test_row("map", i);
+        while (count < 3 && row[i].range[count].frames != 0)
+            count++;
+        fixture_map(&machine, row[i].range, count);
+        CHECK_OK(mm_pmm_meta_bytes(&machine.map, 1, &bytes));
+        CHECK_EQ(bytes, row[i].regions * sizeof(struct mm_pmm_region) +
+                            row[i].chunks * sizeof(struct mm_pmm_chunk));
+    }
+}
+
 TEST(pmm_meta_bytes_stay_right_when_the_metadata_are_taken_from_the_map)
 {
     uint64_t before, after;
@@ -127,6 +158,7 @@ TEST(pmm_init_refuses_each_wrong_configuration_and_leaves_the_map_open)
     /* the map still serves, until a PMM is built */
     CHECK_OK(mm_memmap_take(&machine.map, &(struct mm_memmap_request){.bytes = 1}, &out));
     good.meta_bytes = bytes;
+    good.cpu_count = MM_CPUS_MAX;
     CHECK_OK(mm_pmm_init(&machine.pmm, &good));
     CHECK_ERR(mm_memmap_take(&machine.map, &(struct mm_memmap_request){.bytes = 1}, &out),
               MM_ERR_BUSY);

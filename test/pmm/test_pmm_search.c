@@ -145,6 +145,20 @@ TEST(pmm_finds_the_only_run_wherever_it_lies)
     }
 }
 
+TEST(pmm_single_frames_are_not_sought_in_full_chunks_again)
+{
+    mm_phys_t out;
+
+    FIXTURE(&machine, NULL, RAM(0x2000, 0x600));
+    for (unsigned i = 0; i < 0x401; i++)
+        CHECK_OK(mm_pmm_alloc_frame(&machine.pmm, &out));
+    CHECK_EQ(machine.pmm.zone_hint[MM_ZONE_DMA32], 0x2400 / MM_CHUNK_FRAMES);
+    CHECK_OK(mm_pmm_free_frame(&machine.pmm, at(0x2005)));
+    CHECK_EQ(machine.pmm.zone_hint[MM_ZONE_DMA32], 0x2000 / MM_CHUNK_FRAMES);
+    CHECK_OK(mm_pmm_alloc_frame(&machine.pmm, &out));
+    CHECK_EQ(mm_frame_of(out), 0x2005);
+}
+
 TEST(pmm_runs_of_many_chunks_are_taken_and_given_back_whole)
 {
     /* Two reserved frames cut the memory: 0x100-0x5fe, 0x600-0xaff, 0xb01-0xfff. */

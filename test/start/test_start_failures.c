@@ -355,6 +355,50 @@ TEST(start_with_the_image_moved_to_other_frames_fails_before_the_load)
     CHECK_EQ(fake_cpu(0)->root.raw, TABLES_PHYS);
 }
 
+/* The boot root maps struct mm, as on a real machine: 2 MiB pages around it. */
+static uint64_t map_struct(void)
+{
+    uint64_t virt = mm_virt_of(&mm).raw, at = TABLES_PHYS + BOOT_TABLES * PAGE;
+    uint64_t *root = boot_words(TABLES_PHYS), *upper = boot_words(at);
+    uint64_t *pages = boot_words(at + PAGE);
+
+    memset(upper, 0, PAGE);
+    CHECK_EQ(root[virt >> 39 & 511], 0);
+    root[virt >> 39 & 511] = at | 3;
+    upper[virt >> 30 & 511] = (at + PAGE) | 3;
+    for (uint64_t i = 0; i < 512; i++)
+        pages[i] = i * MIB(2) | 0x83;
+    return fake_probe(mm_virt(virt & ~(PAGE - 1))).phys.raw;
+}
+
+TEST(start_when_struct_mm_would_not_be_mapped_alike_fails_before_the_load)
+{
+    static const char text[] =
+        "struct mm would not be mapped alike and writable under the new root";
+    uint64_t virt = mm_virt_of(&mm).raw & ~(PAGE - 1);
+
+    for (unsigned i = 0; i < 4; i++) {
+        uint64_t phys;
+
+        mm_test_row("row", i);
+        again(MM_ROOT_OWN);
+        phys = map_struct();
+        keep[0] = (struct mm_keep){mm_virt(virt), mm_phys(phys), 16 * PAGE, MM_PROT_RW, 0};
+        CHECK(sizeof mm + PAGE <= keep[0].bytes);
+        keep[0].phys.raw += i == 1 ? PAGE : 0; /* other frames */
+        keep[0].prot = i == 2 ? MM_PROT_READ : MM_PROT_RW;
+        m.info.keep = keep;
+        m.info.keep_count = i == 0 ? 0 : 1;
+        CHECK_ERR(start(), i == 3 ? MM_OK : MM_ERR_NOT_FOUND);
+        if (i == 3)
+            break;
+        CHECK_EQ(why.stage, MM_START_VERIFY);
+        CHECK_TEXT(why.what, text);
+        CHECK_EQ(why.address, virt);
+        CHECK_EQ(fake_cpu(0)->root.raw, TABLES_PHYS);
+    }
+}
+
 TEST(start_with_a_direct_map_too_small_for_the_ram_fails_at_the_root)
 {
     begin(MM_ROOT_OWN);
@@ -399,6 +443,28 @@ TEST(start_with_too_few_frames_fails_cleanly_for_every_number_of_them)
     sweep_frames(MM_ROOT_OWN, failed_at);
     CHECK(failed_at[MM_START_ROOT] >= 8); /* tables one by one */
     CHECK(failed_at[MM_START_PMM] >= 1);  /* the old root is loaded again */
+}
+
+/* What only the new root maps, cached from it, is gone when the old one is back. */
+TEST(start_that_fails_after_the_load_leaves_no_translation_of_the_new_root)
+{
+    struct mm_phys_range range[2];
+    uint64_t frames = 0;
+
+    do {
+        CHECK(frames < 200);
+        again(MM_ROOT_OWN);
+        keep[0] = (struct mm_keep){mm_virt(UINT64_C(0xffffff0000000000)), mm_phys(0xb8000), PAGE,
+                                   MM_PROT_RW, MM_MEMTYPE_UC};
+        m.info.keep = keep;
+        m.info.keep_count = 1;
+        leave_frames(range, frames++);
+        fake_watch(keep[0].virt, FAKE_WATCH_WRITE);
+        CHECK(start() != MM_OK);
+    } while (why.stage != MM_START_PMM);
+    CHECK_EQ(fake_cpu(0)->root.raw, TABLES_PHYS);
+    CHECK_EQ(fake_stale_entries(), 0);
+    CHECK_EQ(fake_read64(keep[0].virt).fault, FAKE_NOT_PRESENT);
 }
 
 TEST(adopting_start_with_too_few_frames_fails_cleanly_for_every_number_of_them)
