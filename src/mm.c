@@ -91,9 +91,11 @@ static enum mm_err start_arena(struct start *s)
     enum mm_err err;
 
     s->why.stage = MM_START_ARENA;
+    if (config.range.bytes == 0) /* a layout without a kernel area: mm->area stays unusable */
+        return MM_OK;
     mm->area = (struct mm_kernel_area){&mm->kernel, &mm->arena, &mm->pmm};
     err = mm_arena_init(&mm->arena, &config);
-    return start_note(s, err, "the layout has no kernel area", config.range.start.raw);
+    return start_note(s, err, "cannot manage the kernel area", config.range.start.raw);
 }
 
 static enum mm_err start_heap(struct start *s)
@@ -207,7 +209,8 @@ size_t mm_check(struct mm *mm, const struct mm_check_sink *sink)
 
     faults += mm_pmm_check(&mm->pmm, sink);
     faults += mm_space_check(&mm->kernel, sink);
-    faults += mm_arena_check(&mm->arena, sink);
+    if (mm->area.arena != NULL)
+        faults += mm_arena_check(&mm->arena, sink);
     faults += mm_heap_check(&mm->heap, sink);
     return faults;
 }

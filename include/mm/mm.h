@@ -164,8 +164,8 @@ struct mm_start_failure {
  * reserve the image, boot information, modules, framebuffer, on PCs frame 0 and 0xa0000 to 1 MiB,
  * the page tables, stack, GDT and IDT in use; build the kernel's own root (direct map of all RAM,
  * not executable, with the largest pages; the image segment by segment; the keep list); check that
- * the code, stack, GDT and IDT in use translate alike under it; load it; PMM over the rest; arena;
- * heap (over mm.pages).
+ * the code, stack, GDT and IDT in use and *mm itself translate alike under it; load it; PMM over
+ * the rest; arena (unless the layout has no kernel area); heap (over mm.pages).
  *
  * Load your own GDT and IDT from the image before (an IDT with limit 0 is skipped). What you print
  * with afterwards must be in the keep list, or be an I/O port.
@@ -175,7 +175,8 @@ struct mm_start_failure {
  *
  * After success with MM_ROOT_OWN the boot mappings are gone: only the image, the direct map and
  * the keep list are mapped. mm.window is the direct map. With MM_ROOT_ADOPT nothing is unmapped
- * and mm.window is info->window. `info` and the arrays it names are not needed any more.
+ * (only global marks of the lower half are taken away) and mm.window is info->window: tables and
+ * heap stay inside it. `info` and the arrays it names are not needed any more.
  *
  * Returns  MM_OK | the error of the step that failed
  * Context  boot CPU, interrupts off; about 4 KiB of stack
@@ -199,12 +200,14 @@ const char *mm_start_stage_name(enum mm_start_stage stage);
 #define MM_RECLAIM_ACPI    8u /* ACPI tables */
 
 /*
- * Give memory that was needed for booting to the PMM. What is still in use is refused: page tables
- * of an adopted root, and the stack, GDT and IDT of the calling CPU.
+ * Give memory that was needed for booting to the PMM. What is still in use is kept: page tables
+ * of an adopted root, the stack, GDT and IDT of the calling CPU, and without MM_RECLAIM_INFO the
+ * frames that the boot information shares with a module.
  *
- * @added   receives the bytes that the PMM got; may be NULL
- * @kept    receives the bytes that were refused because they are in use; may be NULL
+ * @added   receives the bytes that the PMM got; may be NULL; untouched on error
+ * @kept    receives the bytes that were kept because they are in use; as above
  * Returns  MM_OK | MM_ERR_BAD_ARG | MM_ERR_BUSY (all that was asked for is in use)
+ *          | MM_ERR_NO_MEMORY (a frame or a few of scratch memory are needed)
  * Context  thread, boot CPU, interrupts off; again later is allowed and adds what was kept
  */
 MM_NODISCARD enum mm_err mm_reclaim_boot(struct mm *mm, uint32_t what, uint64_t *added,

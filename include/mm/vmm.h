@@ -10,17 +10,21 @@
  * Tables belong to the space: they are taken as needed and given back when they become empty.
  *
  * Removing or lowering goes: entry cleared, then translations flushed on every CPU that may hold
- * * them, then frames freed. Only a struct mm_gather frees tables, so libmm cannot get the order
- * wrong; hand it your frames too and neither can you. Calls marked "may wait" wait for other CPUs when more than one has used the space: thread context,
- * interrupts on, no lock held that a spinner with interrupts off may want. While only one CPU is
- * in use they never wait and are allowed in interrupt handlers too.
+ * them, then frames freed. Only a struct mm_gather frees tables, so libmm cannot get the order
+ * wrong; hand it your frames too and neither can you. Calls marked "may wait" wait for other CPUs
+ * when more than one has used the space: thread context, interrupts on, no lock held that a spinner
+ * with interrupts off may want. While only one CPU is in use they never wait and are allowed in
+ * interrupt handlers too.
  *
  * Context of all calls unless said otherwise: thread or interrupt, not NMI; one lock per space
- * with interrupts off. A range call locks per piece of at most 64 tables.
+ * with interrupts off. mm_space_map() holds it for the whole call, unmap, protect and query for
+ * pieces of at most 64 tables. A space that was destroyed answers MM_ERR_GONE, one that was never
+ * made MM_ERR_BAD_ARG if it is zeroed.
  */
 #ifndef MM_VMM_H
 #define MM_VMM_H
 
+#include "paging.h"
 #include "pmm.h"
 #include "report.h"
 #include "types.h"
@@ -39,22 +43,11 @@ extern "C" {
  * refused afterwards (MM_ERR_POLICY), because older spaces would not see it.
  */
 struct mm_layout {
-    struct mm_virt_range direct_map; /* room for the RAM, in order: physical p appears at start + p.
-                                       * Filled by mm_space_map_ram(); not used with an adopted root */
+    struct mm_virt_range direct_map;  /* room for the RAM: physical p is at start + p. Filled by
+                                       * mm_space_map_ram(); not used with an adopted root */
     struct mm_virt_range kernel_area; /* handed out by the kernel arena: devices, DMA */
     mm_virt_t user_end;               /* user spaces map below this address */
 };
-
-/* What the paging hardware of this machine can do; filled by mm_vmm_init() from the CPU. */
-struct mm_paging {
-    uint32_t levels;      /* 4 or 5 on x86_64 */
-    uint32_t phys_bits;   /* width of physical addresses */
-    uint32_t leaf_levels; /* bit n: a level-n entry may map memory itself (1: 4K, 2: 2M, 3: 1G) */
-    uint32_t flags;       /* MM_PAGING_* */
-};
-#define MM_PAGING_NX     1u
-#define MM_PAGING_GLOBAL 2u
-#define MM_PAGING_WC     4u /* the CPU's memory types cover MM_MEMTYPE_WC and WP */
 
 struct mm_space;
 
@@ -71,7 +64,8 @@ struct mm_vmm {
     struct mm_space *active[MM_CPUS_MAX]; /* (A) space loaded on each CPU */
     uint64_t shootdowns;                  /* (A) batches sent to other CPUs */
     uint64_t full_flushes;                /* (A) batches that flushed everything */
-    const void *unused[8];
+    uint64_t user_spaces;                 /* (L of the kernel space) user spaces that live */
+    const void *unused[7];
 };
 
 struct mm_vmm_config {
@@ -113,19 +107,19 @@ void mm_vmm_set_window(struct mm_vmm *vmm, const struct mm_window *window);
 void mm_layout_default(struct mm_layout *out);
 
 /*
- * * Prepare the calling CPU: switch on no-execute, write protection in supervisor mode, global
- * pages and the memory types; check what the port needs; flush its translations. Each CPU calls it
+ * Prepare the calling CPU: switch on no-execute, write protection in supervisor mode, global pages
+ * and the memory types; check what the port needs; flush its translations. Each CPU calls it
  * before its first call on a space, with the index that mm_host_cpu() gives it, on the kernel
  * space's root or on its way there. From then on it is named in shootdowns of the kernel half and
- * must answer them. mm_start() does it for the boot CPU.
+ * must answer them. mm_start() does it for the boot CPU. The first CPU prepared decides what is
+ * used; the others need at least that.
  *
  * x86_64 sets PAT entries 0 to 5 to WB, WT, UC-, UC, WP, WC and 6, 7 to UC-, UC: the power-on
  * meaning where that has no duplicates, and what the Limine protocol promises. An adopted root must
  * agree with that.
  *
- *
- * Returns  MM_OK | MM_ERR_BAD_ARG (cpu) | MM_ERR_CPU (a required feature is missing, or differs
- *          from the boot CPU)
+ * Returns  MM_OK | MM_ERR_BAD_ARG (cpu) | MM_ERR_CPU (a required feature is missing, or one that
+ *          the boot CPU has)
  * Context  the CPU itself, interrupts off
  */
 MM_NODISCARD enum mm_err mm_cpu_init(struct mm_vmm *vmm, unsigned cpu);
@@ -151,7 +145,8 @@ struct mm_space {
     uint64_t table_count;   /* (L) tables of this space, root included, shared ones not */
     uint64_t table_limit;   /* (L) 0 = none */
     uint64_t mapped_frames; /* (L) 4 KiB pages mapped in what is this space's own */
-    const void *unused[8];
+    uint64_t leaf_count[3]; /* (L) of them, leaves of level 1, 2, 3 */
+    const void *unused[5];
 };
 
 /* Details of a failure; every call that takes one accepts NULL. Filled only on failure. */
@@ -175,11 +170,15 @@ MM_NODISCARD enum mm_err mm_space_create(struct mm_vmm *vmm, struct mm_space *sp
                                          uint32_t flags);
 
 /*
- * * Make the kernel space out of the page tables that are loaded now (MM_ROOT_ADOPT). They are
+ * Make the kernel space out of the page tables that are loaded now (MM_ROOT_ADOPT). They are
  * walked and counted; those that the frame source does not own are never freed, so reserve them
  * before the first early allocation (mm_vmm_reserve_live()). Self-mapping ("recursive") entries are
- * refused. The space counts as loaded on the calling CPU.
+ * refused. The space counts as loaded on the calling CPU. Leaves of the lower half lose their
+ * global mark: it would keep them visible in user spaces.
  *
+ * Tables that the loader uses in two places (identity map and higher half in one) stay shared and
+ * are counted twice: what is changed through one address changes at the other too, and is not
+ * flushed there. Leave such areas as they are.
  *
  * Returns  as mm_space_create(), and MM_ERR_MALFORMED (reserved bits, a loop; `fail` says where)
  */
@@ -190,6 +189,7 @@ MM_NODISCARD enum mm_err mm_space_adopt(struct mm_vmm *vmm, struct mm_space *spa
  * Free all tables of a space; what they mapped is not touched. May wait.
  *
  * Returns  MM_OK | MM_ERR_BUSY (loaded on a CPU, or the kernel space while user spaces live)
+ *          | MM_ERR_GONE
  * Cost     O(tables)
  */
 MM_NODISCARD enum mm_err mm_space_destroy(struct mm_space *space);
@@ -213,7 +213,7 @@ void mm_space_loaded_on(const struct mm_space *space, struct mm_cpuset *out);
  * mm_vmm_reserve_live: reserve in a finished map what the calling CPU runs on now and what no map
  * describes: the page tables reachable from the loaded root, the frames of its stack pointer, GDT
  * and IDT (MM_USE_BOOT). Call it before the first mm_memmap_take(): those frames may lie in usable
- * memory.
+ * memory. On failure what was reserved until then stays reserved.
  *
  * mm_space_map_ram: map all RAM of the map at layout.direct_map, readable and writable, with the
  * largest pages and nothing but RAM.
@@ -249,17 +249,17 @@ struct mm_map_request {
 };
 
 /*
- * * Map [virt, virt + bytes) to [phys, phys + bytes). Uses 2 MiB and 1 GiB pages where virt, phys and
+ * Map [virt, virt + bytes) to [phys, phys + bytes). Uses 2 MiB and 1 GiB pages where virt, phys and
  * length allow. All or nothing: tables are linked when nothing can fail any more. No flush is
  * needed: what was not present is not cached. Through the kernel space the lower half can be mapped
  * too; such mappings are seen while the kernel space itself is loaded.
  *
- *
  * Returns  MM_OK | MM_ERR_BAD_ARG (unaligned, empty, unknown bits) | MM_ERR_RANGE (not canonical,
- *          wraps, beyond the physical width) | MM_ERR_EXISTS (something is mapped: `fail`)
- *          *          | MM_ERR_POLICY (W^X, null page, user right in the kernel half, kernel half through a
- *          user space, kernel half without a shared top-level entry) | MM_ERR_NO_MEMORY (tables) | MM_ERR_LIMIT | MM_ERR_UNSUPPORTED
- *          | MM_ERR_WINDOW (a table frame cannot be reached)
+ *          wraps, crosses halves, beyond the physical width) | MM_ERR_EXISTS (something is mapped:
+ *          `fail`) | MM_ERR_POLICY (W^X, null page, user right in the kernel half, kernel half or
+ *          beyond user_end through a user space, kernel half without a shared top-level entry, a
+ *          table of an adopted root that denies the right) | MM_ERR_NO_MEMORY (tables)
+ *          | MM_ERR_LIMIT | MM_ERR_UNSUPPORTED | MM_ERR_WINDOW (a table frame cannot be reached)
  * Cost     O(pages written + levels)
  */
 MM_NODISCARD enum mm_err mm_space_map(struct mm_space *space, const struct mm_map_request *request,
@@ -279,18 +279,21 @@ struct mm_gather;
  *          mm_gather_end(): until then the addresses must not be used for anything else
  * Returns  MM_OK | MM_ERR_BAD_ARG | MM_ERR_RANGE | MM_ERR_POLICY (kernel half through a user space)
  *          | MM_ERR_NOT_FOUND (a hole, without MM_RANGE_HOLES) | MM_ERR_NO_MEMORY (a split needs a
- *          *          table) | MM_ERR_LIMIT. Nothing changed on error. Cannot fail for exactly the range of
- *          one mm_space_map() that was not touched since
+ *          table) | MM_ERR_LIMIT | MM_ERR_WINDOW. Nothing changed on error. Cannot fail for exactly
+ *          the range of one mm_space_map() that was not touched since.
+ *          MM_ERR_AGAIN: another CPU changed the same range meanwhile; the part before fail->virt
+ *          is done
  */
 MM_NODISCARD enum mm_err mm_space_unmap(struct mm_space *space, mm_virt_t virt, uint64_t bytes,
                                         uint32_t flags, struct mm_gather *gather,
                                         struct mm_space_fail *fail);
 
 /*
- * * Change the rights of everything mapped in [virt, virt + bytes); memory type, accessed and dirty
+ * Change the rights of everything mapped in [virt, virt + bytes); memory type, accessed and dirty
  * are kept. May wait (when a right is taken away). A CPU may still fault once, spuriously, after a
  * right was added: look again and return.
  *
+ * @prot    MM_PROT_*; at least MM_PROT_READ
  * @flags   MM_RANGE_HOLES, MM_RANGE_WX
  * @gather  as for mm_space_unmap(): with one, lowered rights hold after mm_gather_end()
  * Returns  as mm_space_unmap(), and MM_ERR_POLICY (W^X without MM_RANGE_WX)
@@ -309,11 +312,10 @@ struct mm_translation {
 };
 
 /*
- * * Where `virt` leads, read from the tables; through a user space, kernel addresses too. Takes no
+ * Where `virt` leads, read from the tables; through a user space, kernel addresses too. Takes no
  * lock: any context including NMI and a page-fault handler. The tables must stay: either the space
  * is loaded on this CPU and interrupts are off, or nobody unmaps from it meanwhile. The answer was
  * true at some instant of the call.
- *
  *
  * Returns  MM_OK | MM_ERR_NOT_FOUND (`fail`: level and entry at which the walk ended)
  *          | MM_ERR_RANGE (not canonical) | MM_ERR_WINDOW
@@ -331,9 +333,9 @@ struct mm_space_run {
 
 /*
  * The first run of pages at or after *cursor with equal rights and type and continuing frames,
- * * whatever the page sizes. Ends below `end` (mm_virt(0) = end of the address space). On success
- * *cursor is moved behind the run, or to 2^64 - 1 when the run ends at 2^64: nothing is found from
- * there. Through a user space only its own half is seen.
+ * whatever the page sizes. Ends below `end` (mm_virt(0) = end of the address space). On success
+ * the cursor is moved behind the run, or to 2^64 - 1 when the run ends at 2^64: nothing is found
+ * from there. Through a user space only its own half is seen.
  *
  * Returns  MM_OK | MM_ERR_NOT_FOUND (nothing more)
  * Cost     O(tables + entries passed)
@@ -373,14 +375,15 @@ void mm_space_get_stats(struct mm_space *space, struct mm_space_stats *out);
 MM_NODISCARD enum mm_err mm_space_set_limit(struct mm_space *space, uint64_t tables);
 
 /* Walk all tables: bounds, reserved bits, counts, no empty table left, no table used twice.
- * Returns the number of faults. Quiet space; O(tables x 512). */
+ * Returns the number of faults, each told to `sink` (may be NULL; called without a lock). Quiet
+ * space; O(tables x 512), and O(tables^2) for tables used twice, left out above 8192 tables. */
 size_t mm_space_check(struct mm_space *space, const struct mm_check_sink *sink);
 
 /*
  * A gather: what was removed and waits for its flush. It is the only thing in libmm that frees
  * tables, and the way for you to free frames that were mapped:
  *
- *     *     struct mm_gather gather;                       about 1.6 KiB: on a roomy stack, or static
+ *     struct mm_gather gather;                       about 1.6 KiB: on a roomy stack, or static
  *     mm_gather_begin(&gather, space);
  *     err = mm_space_unmap(space, virt, bytes, 0, &gather, NULL);
  *     if (err == MM_OK)

@@ -20,7 +20,6 @@
 #include <string.h>
 
 #include "machine.h"
-#include "mm/vmm.h"
 
 /* What the manual gives as the power-on value of IA32_PAT: WB, WT, UC-, UC, twice. */
 #define PAT_POWER_ON UINT64_C(0x0007040600070406)

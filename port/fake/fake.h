@@ -5,7 +5,7 @@
  * until the manual says that it is gone. fake_reset() makes it new; test/host does that before
  * each test. Typical use:
  *
- *     fake_ram_add(mm_phys(0x100000), 16 << 20);      RAM at 1 MiB, garbage inside
+ *     fake_ram_add(mm_phys(0x100000), 16 << 20);      RAM at 1 MiB
  *     struct mm_window *window = fake_window();       all RAM is in it
  *     ... build page tables with libmm, mm_mmu_load_root(root) ...
  *     struct fake_access got = fake_read64(virt);     as the current CPU's MMU does it
@@ -44,8 +44,8 @@ void fake_set_failure(void (*fail)(const char *what));
 
 /* RAM at [start, start + bytes): frame-aligned, disjoint from other RAM. Its pages cost the host
  * memory when touched, so terabytes are fine. It appears in fake_window() at an address that is
- * congruent to `start` modulo 1 GiB, as in a kernel's direct map. Filled with zero, see
- * fake_ram_fill(). */
+ * congruent to `start` modulo 1 GiB, as in a kernel's direct map. Filled with zero, unlike real
+ * RAM: fake_ram_poison() helps. */
 void fake_ram_add(mm_phys_t start, uint64_t bytes);
 
 /* All RAM. Owned by the machine; up to 16 ranges. */

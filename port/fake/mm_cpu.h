@@ -15,11 +15,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "mm/paging.h"
 #include "mm/types.h"
 #include "mm/host.h"
 #include "fake_port.h"
-
-struct mm_paging; /* mm/vmm.h */
 
 typedef struct {
     bool on; /* interrupts were on when the guard was taken */

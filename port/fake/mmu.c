@@ -237,7 +237,6 @@ uint64_t fake_port_load(const uint64_t *entry)
     fake_enter();
     entry_check(entry);
     fake_machine.count.loads++;
-    fake_walkers_run();
     value = __atomic_load_n(entry, __ATOMIC_ACQUIRE);
     fake_leave();
     return value;

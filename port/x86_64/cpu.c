@@ -15,7 +15,6 @@
  */
 #include "mm_cpu.h"
 
-#include "mm/vmm.h"
 #include "mm_pte.h"
 
 #define MSR_EFER     0xc0000080u

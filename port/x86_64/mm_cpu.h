@@ -16,15 +16,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "mm/paging.h"
 #include "mm/types.h"
-#include "mm/window.h"
 
 #ifdef MM_CPU_HEADER
 #include MM_CPU_HEADER
 #endif
 #include "mm/host.h"
-
-struct mm_paging; /* mm/vmm.h */
 
 typedef struct {
     uint64_t rflags;

@@ -22,9 +22,11 @@ static bool piece_ok(mm_phys_t first, uint64_t bytes, mm_virt_t virt)
            mm_range_ok(first.raw, bytes) && mm_range_ok(virt.raw, bytes);
 }
 
+/* A piece at virtual 0 continues none: the one that ends at 2^64 would wrap with it (I2). */
 static bool continues(const struct mm_window_piece *a, const struct mm_window_piece *b)
 {
-    return a->first.raw + a->bytes == b->first.raw && a->virt.raw + a->bytes == b->virt.raw;
+    return a->first.raw + a->bytes == b->first.raw && a->virt.raw + a->bytes == b->virt.raw &&
+           b->virt.raw != 0;
 }
 
 static void piece_insert(struct mm_window *window, uint32_t at, struct mm_window_piece piece)

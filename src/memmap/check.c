@@ -89,7 +89,6 @@ static void check_kind(struct check *check, const struct mm_mem_range *range)
 {
     uint64_t start = range->start.raw;
     bool collecting = check->map->state == MM_MEMMAP_COLLECTING;
-    bool exact = collecting && (range->type == MM_MEM_USABLE || range->type == MM_MEM_NONE);
 
     if (range->type > MM_MEM_BAD)
         fault(check, "range has an unknown type", start, range->type, MM_MEM_BAD);
@@ -101,7 +100,7 @@ static void check_kind(struct check *check, const struct mm_mem_range *range)
         fault(check, "range describes a hole", start, range->use, range->node);
     if (range->use == MM_USE_EARLY && (collecting || range->type != MM_MEM_USABLE))
         fault(check, "early memory is not usable", start, range->type, MM_MEM_USABLE);
-    if (!exact && !mm_is_aligned(start | range->bytes, MM_FRAME_BYTES))
+    if (!collecting && !mm_is_aligned(start | range->bytes, MM_FRAME_BYTES))
         fault(check, "range is not frame-aligned", start, range->bytes, MM_FRAME_BYTES);
 }
 

@@ -155,7 +155,7 @@ struct mm_single_cursor {
 /* First frame of free frames that fit; the lowest of the highest zone that has some. */
 bool mm_frames_find(struct mm_pmm *pmm, const struct mm_frame_want *want, uint64_t *out);
 
-/* The next free frame that fits `want`, of which count, align and boundary are ignored. */
+/* The next free frame that fits `want`, which asks for single frames. */
 bool mm_frames_next_single(const struct mm_pmm *pmm, const struct mm_frame_want *want,
                            struct mm_single_cursor *cursor, uint64_t *out);
 

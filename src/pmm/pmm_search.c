@@ -151,15 +151,12 @@ bool mm_frames_find(struct mm_pmm *pmm, const struct mm_frame_want *want, uint64
 bool mm_frames_next_single(const struct mm_pmm *pmm, const struct mm_frame_want *want,
                            struct mm_single_cursor *cursor, uint64_t *out)
 {
-    struct mm_frame_want single = *want;
     uint64_t low, high;
 
-    single.count = 1;
-    single.align = 1;
-    single.boundary = 0;
+    MM_ASSERT(want->count == 1 && want->align == 1);
     for (; cursor->zone_count > 0; cursor->zone_count--, cursor->frame = 0) {
-        if (!zone_window(pmm, &single, cursor->zone_count - 1, &low, &high) ||
-            !find_between(pmm, &single, mm_max_u64(low, cursor->frame), high, out))
+        if (!zone_window(pmm, want, cursor->zone_count - 1, &low, &high) ||
+            !find_between(pmm, want, mm_max_u64(low, cursor->frame), high, out))
             continue;
         cursor->frame = *out + 1;
         return true;

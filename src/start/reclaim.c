@@ -20,7 +20,8 @@
 
 struct reclaim {
     struct mm *mm;
-    struct mm_memmap live; /* use BOOT = in use by the CPU */
+    uint32_t what;
+    struct mm_memmap live; /* every use but FREE: must stay */
     uint64_t added_bytes;
     uint64_t kept_bytes;
 };
@@ -97,6 +98,29 @@ static enum mm_err add_range(struct reclaim *r, const struct mm_mem_range *range
     return err;
 }
 
+static enum mm_err keep_text(struct mm_memmap *live, struct mm_boot_text text)
+{
+    return mm_memmap_reserve(live, text.at, text.bytes != 0 ? (uint64_t)text.bytes + 1 : 0,
+                             MM_USE_BOOTINFO);
+}
+
+/* A frame that the boot information shares with a module counts as a module in the map. */
+static enum mm_err keep_info(struct reclaim *r)
+{
+    const struct mm_boot_info *boot = &r->mm->boot;
+    enum mm_err err = mm_memmap_reserve(&r->live, boot->block, boot->block_bytes, MM_USE_BOOTINFO);
+
+    if (err == MM_OK)
+        err = mm_memmap_reserve(&r->live, boot->rsdp, boot->rsdp_bytes, MM_USE_BOOTINFO);
+    if (err == MM_OK)
+        err = keep_text(&r->live, boot->command_line);
+    if (err == MM_OK)
+        err = keep_text(&r->live, boot->loader);
+    for (uint32_t i = 0; i < boot->module_count && i < boot->module_capacity && err == MM_OK; i++)
+        err = keep_text(&r->live, boot->module[i].text);
+    return err;
+}
+
 /* Everything is usable in the scratch map; what the CPU uses is then reserved in it. */
 static enum mm_err live_build(struct reclaim *r, void *storage, uint64_t bytes)
 {
@@ -110,6 +134,8 @@ static enum mm_err live_build(struct reclaim *r, void *storage, uint64_t bytes)
         err = mm_memmap_finish(&r->live);
     if (err == MM_OK)
         err = mm_vmm_reserve_live(&r->live, &r->mm->window, NULL);
+    if (err == MM_OK && (r->what & MM_RECLAIM_INFO) == 0)
+        err = keep_info(r);
     return err;
 }
 
@@ -119,7 +145,7 @@ static enum mm_err live_find(struct reclaim *r, void **storage, size_t *bytes)
     struct mm_page_source source = mm_direct_page_source(&r->mm->pages);
     enum mm_err err;
 
-    for (*bytes = 4 * MM_FRAME_BYTES;; *bytes *= 2) {
+    for (*bytes = MM_FRAME_BYTES;; *bytes *= 2) {
         err = source.alloc(source.context, *bytes, storage);
         if (err != MM_OK)
             return err;
@@ -134,7 +160,7 @@ static enum mm_err live_find(struct reclaim *r, void **storage, size_t *bytes)
 
 enum mm_err mm_reclaim_boot(struct mm *mm, uint32_t what, uint64_t *added, uint64_t *kept)
 {
-    struct reclaim r = {.mm = mm};
+    struct reclaim r = {.mm = mm, .what = what};
     struct mm_page_source source;
     size_t bytes = 0;
     void *storage;

@@ -19,6 +19,7 @@
 #include "base/bits.h"
 #include "base/checked.h"
 #include "mm_mmu.h"
+#include "vmm/vmm_internal.h"
 
 /* ---- building ---- */
 
@@ -76,6 +77,7 @@ static enum mm_err adopt(struct start *s)
 
     if (err != MM_OK)
         return start_note(s, err, "cannot adopt the page tables that are loaded", fail.virt.raw);
+    s->adopted = true;
     if (area->bytes != 0 &&
         mm_space_query(&mm->kernel, &cursor, mm_virt_add(area->start, area->bytes), &run) == MM_OK)
         return start_note(s, MM_ERR_EXISTS, "the adopted root maps something in the kernel area",
@@ -96,9 +98,11 @@ enum mm_err mm_start_root(struct start *s)
  * the new one, writable. What does not translate now is not an address of this machine's (a
  * simulated one reaches *mm by other means).
  */
-static enum mm_err check_object(struct start *s, struct mm_space *old, const void *object,
-                                uint64_t bytes, const char *what)
+static enum mm_err check_object(struct start *s, const void *object, uint64_t bytes,
+                                const char *what)
 {
+    const struct mm_window *window = &s->mm->window;
+    unsigned levels = s->mm->vmm.paging.levels;
     uint64_t first = mm_align_down(mm_virt_of(object).raw, MM_FRAME_BYTES);
     uint64_t pages = mm_frames_for(mm_virt_of(object).raw - first + bytes);
 
@@ -106,7 +110,7 @@ static enum mm_err check_object(struct start *s, struct mm_space *old, const voi
         mm_virt_t virt = mm_virt(first + (i << MM_FRAME_SHIFT));
         struct mm_translation before, after;
 
-        if (mm_space_translate(old, virt, &before, NULL) != MM_OK)
+        if (mm_translate_root(window, s->old_root, levels, virt, &before, NULL) != MM_OK)
             continue;
         if (mm_space_translate(&s->mm->kernel, virt, &after, NULL) != MM_OK ||
             before.phys.raw != after.phys.raw || (after.prot & MM_PROT_WRITE) == 0)
@@ -118,7 +122,6 @@ static enum mm_err check_object(struct start *s, struct mm_space *old, const voi
 enum mm_err mm_start_verify(struct start *s)
 {
     struct mm *mm = s->mm;
-    struct mm_space old = {.vmm = &mm->vmm, .root = s->old_root};
     struct mm_space_fail fail = MM_ZERO;
     enum mm_err err;
 
@@ -130,13 +133,13 @@ enum mm_err mm_start_verify(struct start *s)
         return start_note(s, err,
                           "code, stack, GDT or IDT would not be mapped alike under the new root",
                           fail.virt.raw);
-    err = check_object(s, &old, mm, sizeof *mm,
+    err = check_object(s, mm, sizeof *mm,
                        "struct mm would not be mapped alike and writable under the new root");
     if (err == MM_OK)
-        err = check_object(s, &old, mm->map.range, mm->map.capacity * sizeof *mm->map.range,
+        err = check_object(s, mm->map.range, mm->map.capacity * sizeof *mm->map.range,
                            "the memory map would not be mapped alike under the new root");
     if (err == MM_OK)
-        err = check_object(s, &old, s, sizeof *s,
+        err = check_object(s, s, sizeof *s,
                            "the stack would not be mapped alike and writable under the new root");
     return err;
 }
@@ -201,17 +204,43 @@ enum mm_err mm_start_load(struct start *s)
         return start_note(s, err, "cannot load the new root", mm->kernel.root.raw);
     mm_mmu_flush_all(); /* boot mappings may be global */
     s->loaded = true;
+    s->caller = mm->window;
     mm->window = s->direct;
     mm_vmm_set_window(&mm->vmm, &mm->window);
     return MM_OK;
 }
 
+/* Take out of an adopted root the tables that adopting put in: those of early frames. */
+static void slots_undo(struct start *s)
+{
+    const struct mm_vmm *vmm = &s->mm->vmm;
+    const struct mm_virt_range *area = &s->layout.kernel_area;
+    unsigned levels = vmm->paging.levels;
+    unsigned first = mm_pt_index(area->start, levels);
+    unsigned last = mm_pt_index(mm_virt(mm_range_last(area->start.raw, area->bytes)), levels);
+    mm_pte_t *root = mm_table_map_known(vmm->window, s->old_root);
+
+    for (unsigned i = first; i <= last; i++) {
+        mm_pte_t entry = mm_pte_load(&root[i]);
+        struct mm_mem_range range;
+
+        if (mm_pte_is_table(entry, levels) &&
+            mm_memmap_find(&s->mm->map, mm_pte_phys(entry, levels), &range) == MM_OK &&
+            range.use == MM_USE_EARLY)
+            mm_pte_store(&root[i], mm_pte_empty());
+    }
+    mm_table_unmap(vmm->window, root);
+    mm_mmu_flush_all();
+}
+
 void mm_start_unload(struct start *s)
 {
+    if (s->adopted && s->layout.kernel_area.bytes != 0)
+        slots_undo(s);
     if (!s->loaded)
         return;
     mm_mmu_load_root(s->old_root);
-    mm_mmu_flush_all(); /* ours are */
+    mm_mmu_flush_all(); /* ours are global */
     s->loaded = false;
-    s->mm->window = s->info->window;
+    s->mm->window = s->caller;
 }

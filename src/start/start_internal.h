@@ -25,9 +25,11 @@ struct start {
     const struct mm_start_info *info; /* not followed once the new root is loaded */
     struct mm_start_failure why;
     struct mm_layout layout;
+    struct mm_window caller; /* the caller's window, while another one is in use */
     struct mm_window direct; /* the direct map as a window, once it is built */
     mm_phys_t old_root;
-    bool loaded;
+    bool loaded;  /* a root of ours is loaded */
+    bool adopted; /* the caller's root got tables of ours for the kernel area */
     enum mm_root_mode root;
     enum mm_pin pin;
     uint32_t cpu_count;

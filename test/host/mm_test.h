@@ -43,8 +43,13 @@ void mm_test_register(const char *name, void (*run)(void **state));
 /* Hard stops that show the expression, and the values. */
 #define CHECK(condition) \
     ((condition) ? (void)0 : mm_test_failed(__FILE__, __LINE__, "CHECK(" #condition ")"))
-#define CHECK_EQ(a, b) \
-    mm_test_equal(__FILE__, __LINE__, "CHECK_EQ(" #a ", " #b ")", (uint64_t)(a), (uint64_t)(b))
+#define CHECK_EQ(a, b) /* a first */                                                       \
+    do {                                                                                   \
+        uint64_t check_a_ = (uint64_t)(a);                                                 \
+        uint64_t check_b_ = (uint64_t)(b);                                                 \
+                                                                                           \
+        mm_test_equal(__FILE__, __LINE__, "CHECK_EQ(" #a ", " #b ")", check_a_, check_b_); \
+    } while (0)
 #define CHECK_OK(call) mm_test_ok(__FILE__, __LINE__, "CHECK_OK(" #call ")", (call))
 #define CHECK_ERR(call, err) \
     mm_test_err(__FILE__, __LINE__, "CHECK_ERR(" #call ", " #err ")", (call), (err))

@@ -1,0 +1,44 @@
+/*
+ * main.c - what happens when.
+ *
+ * Map, demonstration, self-tests; with the word `demo` on the command line no self-tests. Their last
+ * line is "N of N passed"; then the machine is switched off with the verdict.
+ */
+#include <stdint.h>
+
+#include "cpu.h"
+#include "demo.h"
+#include "fault.h"
+#include "gdt.h"
+#include "idt.h"
+#include "memory.h"
+#include "power.h"
+#include "print.h"
+#include "selftest.h"
+#include "serial.h"
+#include "timer.h"
+
+#define WATCHDOG_SECONDS 120
+
+_Noreturn void kernel_main(uint32_t magic, uint32_t info_phys);
+
+void kernel_main(uint32_t magic, uint32_t info_phys)
+{
+    bool passed;
+
+    serial_init();
+    gdt_init();
+    idt_init();
+    fault_init();
+    kprintf("minikernel: booted by %s, information at %x\n",
+            magic == 0x36d76289 ? "Multiboot2" : "PVH", info_phys);
+    memory_start(magic, info_phys);
+    memory_print_map();
+    timer_start();
+    timer_watchdog(WATCHDOG_SECONDS);
+    interrupts_on();
+    passed = demo_run();
+    if (!memory_has_word("demo"))
+        passed &= selftest_run_all();
+    power_exit(passed);
+}

@@ -1,0 +1,138 @@
+/*
+ * adopt.c - the kernel space out of page tables that somebody else made.
+ *
+ * Problem     A kernel may want to go on with the tables that its boot loader left. They were made
+ *             by rules of their own: they lie in frames that are not ours, may share tables, may
+ *             map themselves, may mark the lower half global.
+ * Idea        Walk them once, believing nothing: reserved bits and loops are refused with the place
+ *             where they are, everything else is counted. Their tables are told from ours by the
+ *             frame source, for ever.
+ * Invariants  I1 nothing is written before the walk has found the tables sound
+ *             I2 no leaf of the lower half is global afterwards: it would stay visible in user
+ *                spaces, which have other things there
+ * Locking     None: nobody knows the space yet.
+ * Cost        O(tables x 512).
+ * Rejected    Copying them: the point of adopting is that nothing moves.
+ */
+#include "mm_cpu.h"
+#include "vmm_internal.h"
+
+/* Far more tables than a boot loader makes: 4 GiB of them. Tables that refer to each other many
+ * times over would keep the walk busy for ever. */
+#define ADOPT_TABLES_MAX (UINT64_C(1) << 20)
+
+static enum mm_err refuse(struct mm_walker *walker, const struct mm_visit *visit)
+{
+    return mm_fail(walker->fail, MM_ERR_MALFORMED, visit->virt, visit->level, visit->entry);
+}
+
+static bool reserved_bits(const struct mm_space *space, const struct mm_visit *visit)
+{
+    const struct mm_paging *paging = &space->vmm->paging;
+
+    return mm_pte_reserved(visit->entry, visit->level, paging->phys_bits,
+                           (paging->flags & MM_PAGING_NX) != 0) != 0;
+}
+
+static enum mm_err adopt_enter(struct mm_walker *walker, struct mm_visit *visit)
+{
+    struct mm_space *space = walker->context;
+    mm_phys_t table = mm_pte_phys(visit->entry, visit->level);
+
+    if (reserved_bits(space, visit) || space->table_count == ADOPT_TABLES_MAX)
+        return refuse(walker, visit);
+    for (unsigned level = visit->level; level <= walker->levels; level++) {
+        if (walker->path[level].raw == table.raw)
+            return refuse(walker, visit);
+    }
+    space->table_count++;
+    return MM_OK;
+}
+
+static enum mm_err adopt_leaf(struct mm_walker *walker, struct mm_visit *visit)
+{
+    struct mm_space *space = walker->context;
+
+    if (reserved_bits(space, visit) || visit->level > MM_PT_LEAF_LEVEL_MAX)
+        return refuse(walker, visit);
+    space->leaf_count[visit->level - 1]++;
+    space->mapped_frames += mm_pt_bytes(visit->level) / MM_FRAME_BYTES;
+    return MM_OK;
+}
+
+static enum mm_err count_half(struct mm_space *space, struct mm_span half,
+                              struct mm_space_fail *fail)
+{
+    struct mm_walker walker = mm_walker_over(space, half, space, fail);
+
+    walker.enter = adopt_enter;
+    walker.leaf = adopt_leaf;
+    return mm_walker_run_all(&walker);
+}
+
+static enum mm_err localise_leaf(struct mm_walker *walker, struct mm_visit *visit)
+{
+    (void)walker;
+    if (mm_pte_global(visit->entry))
+        (void)mm_pte_swap(visit->slot,
+                          mm_pte_leaf(mm_pte_phys(visit->entry, visit->level),
+                                      mm_pte_prot(visit->entry),
+                                      mm_pte_type(visit->entry, visit->level), 0, visit->level));
+    return MM_OK;
+}
+
+/* Take the global mark from the lower half (I2). */
+static void localise(struct mm_space *space, struct mm_span half)
+{
+    struct mm_walker walker = mm_walker_over(space, half, space, NULL);
+    enum mm_err err;
+
+    walker.leaf = localise_leaf;
+    err = mm_walker_run_all(&walker);
+    MM_ASSERT2(err == MM_OK, walker.virt, err);
+}
+
+static enum mm_err take_stock(struct mm_space *space, struct mm_space_fail *fail)
+{
+    struct mm_span half[2];
+    unsigned halves = mm_space_halves(space, half);
+
+    for (unsigned i = 0; i < halves; i++) {
+        enum mm_err err = count_half(space, half[i], fail);
+
+        if (err != MM_OK)
+            return err;
+    }
+    return mm_space_preallocate(space, fail);
+}
+
+enum mm_err mm_space_adopt(struct mm_vmm *vmm, struct mm_space *space, struct mm_space_fail *fail)
+{
+    struct mm_span half[2];
+    struct mm_space made;
+    mm_guard_t guard;
+    unsigned cpu;
+    enum mm_err err;
+
+    if (vmm == NULL || space == NULL)
+        return mm_fail(fail, MM_ERR_BAD_ARG, 0, 0, mm_pte_empty());
+    if (vmm->kernel != NULL)
+        return mm_fail(fail, MM_ERR_EXISTS, 0, 0, mm_pte_empty());
+    mm_space_begin(&made, vmm, mm_mmu_root(), MM_SPACE_KERNEL | MM_SPACE_ADOPTED);
+    err = take_stock(&made, fail);
+    if (err != MM_OK)
+        return err;
+    *space = made;
+    (void)mm_space_halves(space, half);
+    localise(space, half[0]);
+    mm_mmu_flush_all();
+    guard = mm_cpu_guard();
+    cpu = mm_cpu_index();
+    if (cpu < vmm->cpu_count) {
+        vmm->active[cpu] = space;
+        mm_cpuset_add(&space->cpus, cpu);
+    }
+    vmm->kernel = space;
+    mm_cpu_unguard(guard);
+    return MM_OK;
+}

@@ -1,0 +1,261 @@
+/*
+ * check.c - is a space sound?
+ *
+ * Problem     A wild write into a table, or a fault of libmm, shows much later and elsewhere.
+ * Idea        Walk everything, believe nothing before its bounds are checked, and compare with the
+ *             counts that the calls keep. Tables used twice are found without memory of size: one
+ *             walk collects the 64 lowest frames above a limit, in order; two of the same stand
+ *             next to each other; the next walk starts above them.
+ * Invariants  I1 no frame is followed before it is known to be in the window and no ancestor of
+ *                itself
+ *             I2 the walk visits at most twice the tables that the space should have, and 512 more
+ * Locking     None: the space is quiet.
+ * Cost        O(tables x 512), and for tables used twice O(tables^2 / 64 x entries of the tables
+ *             above level 1); left out above 8192 tables.
+ * Rejected    A bitmap of frames: it needs memory, and a checker that allocates hides faults.
+ */
+#include "base/report.h"
+#include "vmm_internal.h"
+
+#define TWICE_AT_ONCE    64u
+#define TWICE_TABLES_MAX 8192u
+
+struct checking {
+    struct mm_space *space;
+    const struct mm_check_sink *sink;
+    size_t faults;
+    uint64_t tables, frames, tables_max;
+    uint64_t leaf_count[MM_PT_LEAF_LEVEL_MAX];
+};
+
+static void fault(struct checking *c, const char *what, uint64_t address, uint64_t found,
+                  uint64_t expected)
+{
+    mm_check_fault(c->sink, &c->faults, what, c->space, address, found, expected);
+}
+
+static bool has_reserved_bits(struct checking *c, const struct mm_visit *visit)
+{
+    const struct mm_paging *paging = &c->space->vmm->paging;
+    uint64_t bits = mm_pte_reserved(visit->entry, visit->level, paging->phys_bits,
+                                    (paging->flags & MM_PAGING_NX) != 0);
+
+    if (bits != 0)
+        fault(c, "reserved bits in an entry", visit->virt, visit->entry.bits, bits);
+    return bits != 0;
+}
+
+static bool can_reach(const struct mm_window *window, mm_phys_t frame)
+{
+    mm_pte_t *table;
+
+    if (mm_table_map(window, frame, &table) != MM_OK)
+        return false;
+    mm_table_unmap(window, table);
+    return true;
+}
+
+static bool is_ancestor(const struct mm_walker *walker, unsigned level, mm_phys_t table)
+{
+    for (; level <= walker->levels; level++) {
+        if (walker->path[level].raw == table.raw)
+            return true;
+    }
+    return false;
+}
+
+static enum mm_err check_enter(struct mm_walker *walker, struct mm_visit *visit)
+{
+    struct checking *c = walker->context;
+    mm_phys_t table = mm_pte_phys(visit->entry, visit->level);
+
+    visit->skip = true;
+    if (has_reserved_bits(c, visit))
+        return MM_OK;
+    if (is_ancestor(walker, visit->level, table)) {
+        fault(c, "a table is below itself", visit->virt, visit->entry.bits, 0);
+        return MM_OK;
+    }
+    if (!can_reach(walker->window, table)) {
+        fault(c, "a table is outside the window", visit->virt, visit->entry.bits, 0);
+        return MM_OK;
+    }
+    if (c->tables == c->tables_max) {
+        fault(c, "far more tables than counted", visit->virt, c->tables, c->space->table_count);
+        walker->progress = MM_WALKER_DONE;
+        return MM_OK;
+    }
+    c->tables++;
+    visit->skip = false;
+    return MM_OK;
+}
+
+static enum mm_err check_leaf(struct mm_walker *walker, struct mm_visit *visit)
+{
+    struct checking *c = walker->context;
+
+    if (has_reserved_bits(c, visit) || visit->level > MM_PT_LEAF_LEVEL_MAX)
+        return MM_OK;
+    c->leaf_count[visit->level - 1]++;
+    c->frames += mm_pt_bytes(visit->level) / MM_FRAME_BYTES;
+    if ((mm_pte_prot(visit->entry) & MM_PROT_USER) != 0 &&
+        mm_pt_kernel_half(mm_virt(visit->virt)) && (c->space->flags & MM_SPACE_ADOPTED) == 0)
+        fault(c, "a user page in the kernel half", visit->virt, visit->entry.bits, 0);
+    return MM_OK;
+}
+
+static void check_leave(struct mm_walker *walker, struct mm_visit *visit, mm_pte_t *child)
+{
+    struct checking *c = walker->context;
+    mm_phys_t table = mm_pte_phys(visit->entry, visit->level);
+
+    if (!mm_table_is_empty(child) || mm_table_is_kept(c->space, visit->virt, visit->level))
+        return;
+    if ((c->space->flags & MM_SPACE_ADOPTED) == 0 || mm_table_is_ours(c->space->vmm, table))
+        fault(c, "an empty table was not freed", visit->virt, table.raw, visit->level - 1);
+}
+
+/* ---- tables used twice ---- */
+
+struct twice {
+    struct checking *checking;
+    uint64_t above;                /* frames up to here are done */
+    uint64_t frame[TWICE_AT_ONCE]; /* the lowest above it, ascending */
+    unsigned count;
+    bool more;
+};
+
+static void twice_add(struct twice *t, uint64_t frame, uint64_t virt)
+{
+    unsigned at = t->count;
+
+    if (frame <= t->above)
+        return;
+    while (at > 0 && t->frame[at - 1] > frame)
+        at--;
+    if (at > 0 && t->frame[at - 1] == frame) {
+        fault(t->checking, "a table is used twice", virt, frame << MM_FRAME_SHIFT, 0);
+        return;
+    }
+    if (t->count == TWICE_AT_ONCE)
+        t->more = true;
+    else
+        t->count++;
+    for (unsigned i = t->count - 1; i > at; i--)
+        t->frame[i] = t->frame[i - 1];
+    if (at < t->count)
+        t->frame[at] = frame;
+}
+
+static enum mm_err twice_enter(struct mm_walker *walker, struct mm_visit *visit)
+{
+    struct twice *t = walker->context;
+    mm_phys_t table = mm_pte_phys(visit->entry, visit->level);
+    const struct mm_vmm *vmm = t->checking->space->vmm;
+
+    /* a loader may share its tables; frame 0 is never ours */
+    if ((t->checking->space->flags & MM_SPACE_ADOPTED) == 0 || mm_table_is_ours(vmm, table))
+        twice_add(t, mm_frame_of(table), visit->virt);
+    visit->skip = visit->level == 2; /* pages below, no tables */
+    return MM_OK;
+}
+
+static void twice_pass(struct twice *t)
+{
+    struct mm_space *space = t->checking->space;
+    struct mm_span half[2];
+    unsigned halves = mm_space_halves(space, half);
+
+    t->count = 0;
+    t->more = false;
+    twice_add(t, mm_frame_of(space->root), 0);
+    for (unsigned i = 0; i < halves; i++) {
+        struct mm_walker walker = mm_walker_over(space, half[i], t, NULL);
+
+        walker.enter = twice_enter;
+        (void)mm_walker_run_all(&walker);
+    }
+}
+
+static void check_twice(struct checking *c)
+{
+    struct twice t = {.checking = c};
+
+    do {
+        twice_pass(&t);
+        if (t.count > 0)
+            t.above = t.frame[t.count - 1];
+    } while (t.more);
+}
+
+/* ---- the whole ---- */
+
+static void check_half(struct checking *c, struct mm_span half)
+{
+    struct mm_walker walker = mm_walker_over(c->space, half, c, NULL);
+
+    walker.enter = check_enter;
+    walker.leaf = check_leaf;
+    walker.leave = check_leave;
+    if (mm_walker_run_all(&walker) != MM_OK)
+        fault(c, "the root is outside the window", c->space->root.raw, 0, 0);
+}
+
+/* The upper half of a user root is a copy of the kernel's, but for the accessed marks. */
+static void check_shared_half(struct checking *c)
+{
+    struct mm_space *kernel = c->space->vmm->kernel;
+    const struct mm_window *window = c->space->vmm->window;
+    mm_pte_t *root, *from;
+
+    if (mm_table_map(window, kernel->root, &from) != MM_OK)
+        return;
+    if (mm_table_map(window, c->space->root, &root) == MM_OK) {
+        for (unsigned i = mm_pt_kernel_index(); i < MM_PT_ENTRIES; i++) {
+            unsigned level = c->space->vmm->paging.levels;
+            mm_pte_t ours = mm_pte_load(&root[i]), theirs = mm_pte_load(&from[i]);
+
+            if (mm_pte_is_present(ours) != mm_pte_is_present(theirs) ||
+                mm_pte_phys(ours, level).raw != mm_pte_phys(theirs, level).raw)
+                fault(c, "a user root differs in the kernel half", i, ours.bits, theirs.bits);
+        }
+        mm_table_unmap(window, root);
+    }
+    mm_table_unmap(window, from);
+}
+
+static void check_counts(struct checking *c)
+{
+    const struct mm_space *space = c->space;
+
+    if (c->tables != space->table_count)
+        fault(c, "tables miscounted", space->root.raw, space->table_count, c->tables);
+    if (c->frames != space->mapped_frames)
+        fault(c, "mapped frames miscounted", space->root.raw, space->mapped_frames, c->frames);
+    for (unsigned i = 0; i < MM_PT_LEAF_LEVEL_MAX; i++) {
+        if (c->leaf_count[i] != space->leaf_count[i])
+            fault(c, "leaves miscounted", i + 1, space->leaf_count[i], c->leaf_count[i]);
+    }
+}
+
+size_t mm_space_check(struct mm_space *space, const struct mm_check_sink *sink)
+{
+    struct checking c = {.space = space, .sink = sink, .tables = 1};
+    struct mm_span half[2];
+    unsigned halves;
+
+    if (mm_space_alive(space) != MM_OK) {
+        fault(&c, "not a live space", 0, space->state, MM_SPACE_LIVE);
+        return c.faults;
+    }
+    c.tables_max = 2 * space->table_count + MM_PT_ENTRIES;
+    halves = mm_space_halves(space, half);
+    for (unsigned i = 0; i < halves; i++)
+        check_half(&c, half[i]);
+    if (c.faults == 0 && c.tables <= TWICE_TABLES_MAX)
+        check_twice(&c);
+    check_counts(&c);
+    if (!mm_space_is_kernel(space))
+        check_shared_half(&c);
+    return c.faults;
+}

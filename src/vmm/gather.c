@@ -1,0 +1,178 @@
+/*
+ * gather.c - what was removed: flushed everywhere, then freed.
+ *
+ * Problem     A frame or a table that is freed while a CPU still has a translation through it is
+ *             somebody else's memory, written through an old address.
+ * Idea        Removing only notes what was removed. The flush of all of it comes in one batch, and
+ *             frees come behind the flush in the one function that does both: there is no other
+ *             way to free a table.
+ * Invariants  I1 an entry is cleared before its address is put in here
+ *             I2 nothing in `table` or `run` is freed before all CPUs concerned have flushed
+ *             I3 flags has EVERYTHING, or every removed translation is in `page`
+ * Locking     Filled under the space's lock; flushed without it, since other CPUs are waited for.
+ * Cost        Up to MM_MMU_FLUSH_CEILING single flushes, else one full one; one shootdown.
+ * Rejected    Flushing per page: a hundred times the cost of the entry's store. Freeing at once and
+ *             flushing later: a table is walked by the hardware until the flush.
+ */
+#include "base/break.h"
+#include "base/report.h"
+#include "mm/host.h"
+#include "mm_cpu.h"
+#include "vmm_internal.h"
+
+_Static_assert(MM_MMU_FLUSH_CEILING <= MM_GATHER_PAGES, "a gather holds what is flushed singly");
+
+void mm_gather_begin(struct mm_gather *gather, struct mm_space *space)
+{
+    gather->space = space;
+    gather->release = NULL;
+    gather->release_context = NULL;
+    gather->table_count = 0;
+    gather->run_count = 0;
+    gather->page_count = 0;
+    gather->flags = 0;
+}
+
+void mm_gather_everything(struct mm_gather *gather)
+{
+    gather->flags |= MM_GATHER_EVERYTHING;
+}
+
+/* One translation of whatever size: flushing any address in it drops it. */
+void mm_gather_page(struct mm_gather *gather, uint64_t virt, uint64_t bytes)
+{
+    if (gather->page_count == MM_MMU_FLUSH_CEILING) {
+        mm_gather_everything(gather);
+        return;
+    }
+    gather->page[gather->page_count].start = mm_virt(virt);
+    gather->page[gather->page_count].bytes = bytes;
+    gather->page_count++;
+}
+
+void mm_gather_table(struct mm_gather *gather, mm_phys_t table)
+{
+    MM_ASSERT(gather->table_count < MM_GATHER_TABLES);
+    gather->table[gather->table_count++] = table;
+    if (gather->page_count == 0) /* no page whose flush drops the cached way to the table */
+        mm_gather_everything(gather);
+}
+
+static void flush_here(const struct mm_gather *gather)
+{
+    if ((gather->flags & MM_GATHER_EVERYTHING) != 0) {
+        if (mm_space_is_kernel(gather->space))
+            mm_mmu_flush_all();
+        else
+            mm_mmu_flush_space();
+        return;
+    }
+    for (uint32_t i = 0; i < gather->page_count; i++)
+        mm_mmu_flush_page(gather->page[i].start);
+}
+
+static void serve(const void *request)
+{
+    flush_here((const struct mm_gather *)request);
+}
+
+/*
+ * Flush on this CPU if it is concerned; the others concerned go to `out`. A change of the kernel
+ * space concerns every CPU, since all see its upper half; one of a user space those that have it
+ * loaded, or are about to.
+ */
+static bool flush_local(const struct mm_gather *gather, struct mm_cpuset *out)
+{
+    const struct mm_space *space = gather->space;
+    bool kernel = mm_space_is_kernel(space);
+    mm_guard_t guard = mm_cpu_guard();
+    unsigned self = mm_cpu_index();
+    uint64_t others = 0;
+
+    mm_fence_full(); /* pairs with mm_space_activate(): the entry is seen, or its CPU is in here */
+    (void)mm_cpuset_read(kernel ? &space->vmm->online : &space->cpus, out);
+    if (kernel || (out->bits[self / 64] >> self % 64 & 1) != 0)
+        flush_here(gather);
+    out->bits[self / 64] &= ~(UINT64_C(1) << self % 64);
+    mm_cpu_unguard(guard);
+    for (unsigned i = 0; i < MM_CPUS_MAX / 64; i++)
+        others |= out->bits[i];
+    return others != 0;
+}
+
+static void gather_flush_all_cpus(const struct mm_gather *gather)
+{
+    struct mm_vmm *vmm = gather->space->vmm;
+    struct mm_cpuset others;
+
+    if (MM_BREAK_DROP_FLUSH || (gather->page_count == 0 && gather->flags == 0))
+        return;
+    if ((gather->flags & MM_GATHER_EVERYTHING) != 0)
+        (void)mm_fetch_add_relaxed_u64(&vmm->full_flushes, 1);
+    if (!flush_local(gather, &others))
+        return;
+    (void)mm_fetch_add_relaxed_u64(&vmm->shootdowns, 1);
+    mm_host_shootdown(&others, serve, gather);
+}
+
+static void gather_free(struct mm_gather *gather)
+{
+    struct mm_vmm *vmm = gather->space->vmm;
+
+    for (uint32_t i = 0; i < gather->table_count; i++) {
+        if (mm_table_is_ours(vmm, gather->table[i]))
+            vmm->tables.free(vmm->tables.context, gather->table[i]);
+    }
+    for (uint32_t i = 0; i < gather->run_count; i++) {
+        uint64_t frames = gather->run[i].bytes >> MM_FRAME_SHIFT;
+
+        if (gather->release != NULL)
+            gather->release(gather->release_context, gather->run[i].start, frames);
+        else
+            (void)mm_pmm_free(vmm->pmm, gather->run[i].start, frames);
+    }
+    gather->table_count = 0;
+    gather->run_count = 0;
+}
+
+void mm_gather_flush(struct mm_gather *gather)
+{
+    if (MM_BREAK_FREE_BEFORE_FLUSH)
+        gather_free(gather);
+    gather_flush_all_cpus(gather);
+    gather_free(gather);
+    gather->page_count = 0;
+    gather->flags = 0;
+}
+
+void mm_gather_frames(struct mm_gather *gather, mm_phys_t first, uint64_t count_frames)
+{
+    if (gather->release == NULL && gather->space->vmm->pmm == NULL) {
+        (void)mm_report_misuse(MM_ERR_MISUSE, "frames have nowhere to go: no PMM, no release",
+                               "mm_gather_frames", gather, first.raw, MM_CALLER);
+        return;
+    }
+    if (count_frames > UINT64_MAX >> MM_FRAME_SHIFT) {
+        (void)mm_report_misuse(MM_ERR_MISUSE, "more frames than there are", "mm_gather_frames",
+                               gather, first.raw, MM_CALLER);
+        return;
+    }
+    if (gather->run_count == MM_GATHER_RUNS)
+        mm_gather_flush(gather);
+    gather->run[gather->run_count].start = first;
+    gather->run[gather->run_count].bytes = count_frames << MM_FRAME_SHIFT;
+    gather->run_count++;
+}
+
+void mm_gather_set_release(struct mm_gather *gather,
+                           void (*release)(void *context, mm_phys_t first, uint64_t count_frames),
+                           void *context)
+{
+    gather->release = release;
+    gather->release_context = context;
+}
+
+void mm_gather_end(struct mm_gather *gather)
+{
+    mm_gather_flush(gather);
+}

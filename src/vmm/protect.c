@@ -1,0 +1,81 @@
+/*
+ * protect.c - changing the rights of what is mapped.
+ *
+ * Problem     The hardware sets accessed and dirty in the entry that is being rewritten; a plain
+ *             store loses them, and with a lost dirty mark goes somebody's data.
+ * Idea        Read, compute, exchange if unchanged, else again. What became stricter is gathered
+ *             for a flush; what only gained rights needs none (SDM vol. 3A, 4.10.4.3).
+ * Invariants  I1 frame, size, memory type, accessed and dirty of a page stay
+ *             I2 a right that was taken away is gone on every CPU when the gather has ended
+ * Locking     The space's lock per piece; none during the flush.
+ * Cost        One locked exchange per page that changes.
+ * Rejected    Unmapping and mapping again: other CPUs would fault in between.
+ */
+#include "vmm_internal.h"
+
+static enum mm_err protect_leaf(struct mm_walker *walker, struct mm_visit *visit)
+{
+    struct mm_change *change = walker->context;
+    mm_pte_t before = visit->entry;
+    unsigned transition;
+    bool stored;
+
+    if (mm_range_is_cut(visit, &change->span))
+        return mm_fail(walker->fail, MM_ERR_AGAIN, walker->virt, visit->level, visit->entry);
+    do {
+        mm_pte_t after = mm_pte_with_prot(before, change->prot);
+
+        if (after.bits == before.bits)
+            return MM_OK;
+        transition = mm_pte_transition(before, after, visit->level);
+        stored = mm_pte_compare_swap(visit->slot, &before, after);
+    } while (!stored);
+    if ((transition & MM_TRANSITION_FLUSH) != 0)
+        mm_gather_page(change->gather, visit->virt, mm_pt_bytes(visit->level));
+    return MM_OK;
+}
+
+static enum mm_err protect_span(struct mm_change *change, uint32_t flags,
+                                struct mm_space_fail *fail)
+{
+    struct mm_walker walker;
+    enum mm_err err =
+        mm_range_prepare(change->space, change->span, flags, change->prot, change->gather, fail);
+
+    if (err != MM_OK)
+        return err;
+    walker = mm_walker_over(change->space, change->span, change, fail);
+    walker.leaf = protect_leaf;
+    return mm_range_run(change, &walker);
+}
+
+static enum mm_err protect_and_flush(struct mm_change *change, uint32_t flags,
+                                     struct mm_space_fail *fail)
+{
+    struct mm_gather gather;
+    enum mm_err err;
+
+    mm_gather_begin(&gather, change->space);
+    change->gather = &gather;
+    err = protect_span(change, flags, fail);
+    mm_gather_end(&gather);
+    return err;
+}
+
+enum mm_err mm_space_protect(struct mm_space *space, mm_virt_t virt, uint64_t bytes, uint32_t prot,
+                             uint32_t flags, struct mm_gather *gather, struct mm_space_fail *fail)
+{
+    struct mm_change change = {.space = space, .gather = gather, .prot = prot};
+    enum mm_err err;
+
+    if ((flags & ~(MM_RANGE_HOLES | MM_RANGE_WX)) != 0 ||
+        (gather != NULL && gather->space != space))
+        return mm_fail(fail, MM_ERR_BAD_ARG, virt.raw, 0, mm_pte_empty());
+    err = mm_range_check(space, virt, bytes, &change.span, fail);
+    if (err == MM_OK)
+        err = mm_range_check_prot(space, virt.raw, prot, (flags & MM_RANGE_WX) != 0, fail);
+    if (err != MM_OK)
+        return err;
+    return gather != NULL ? protect_span(&change, flags, fail)
+                          : protect_and_flush(&change, flags, fail);
+}

@@ -1,0 +1,323 @@
+/*
+ * space.c - address spaces as objects: made, loaded, limited, destroyed.
+ *
+ * Problem     All spaces must show the same kernel half for ever, and no table may go while a CPU
+ *             can still walk it.
+ * Idea        The kernel half is one set of tables that every root refers to: a user root copies
+ *             the kernel's top-level entries when it is made. So that no copy can be out of date,
+ *             those entries are fixed from the first user space on; the tables for the kernel area
+ *             are made in advance. A space is destroyed only when no CPU is in its mask.
+ * Invariants  I1 the upper entries of every user root equal the kernel's
+ *             I2 a CPU joins the mask of a space before it loads its root and leaves after it
+ *                loaded another one
+ *             I3 a space that is gone has no CPU in its mask
+ * Locking     The kernel space's lock for its top-level entries, `user_spaces` and FROZEN. Loading
+ *             takes none: see mm_space_activate().
+ * Cost        Create: one table and 256 entries. Destroy: O(tables).
+ * Rejected    Copying new kernel entries into old roots on a fault: a fault in the fault handler's
+ *             own memory is the end.
+ */
+#include "mm_cpu.h"
+#include "vmm_internal.h"
+
+enum mm_err mm_space_alive(const struct mm_space *space)
+{
+    uint32_t state = mm_load_relaxed_u32(&space->state);
+
+    if (state == MM_SPACE_LIVE)
+        return MM_OK;
+    return state == MM_SPACE_GONE ? MM_ERR_GONE : MM_ERR_BAD_ARG;
+}
+
+unsigned mm_space_halves(const struct mm_space *space, struct mm_span *out)
+{
+    unsigned levels = space->vmm->paging.levels;
+    uint64_t low_last = mm_pt_bytes(levels) * mm_pt_kernel_index() - 1;
+
+    out[0] = (struct mm_span){0, low_last};
+    out[1] = (struct mm_span){~low_last, UINT64_MAX};
+    return mm_space_is_kernel(space) ? 2 : 1;
+}
+
+void mm_space_begin(struct mm_space *space, struct mm_vmm *vmm, mm_phys_t root, uint32_t flags)
+{
+    __builtin_memset(space, 0, sizeof *space);
+    space->vmm = vmm;
+    space->root = root;
+    space->flags = flags;
+    space->table_count = 1;
+    space->state = MM_SPACE_LIVE;
+}
+
+static unsigned slots_missing(const mm_pte_t *root, unsigned first, unsigned last)
+{
+    unsigned missing = 0;
+
+    for (unsigned i = first; i <= last; i++)
+        missing += mm_pte_is_present(mm_pte_load(&root[i])) ? 0 : 1;
+    return missing;
+}
+
+static void slot_fill(struct mm_vmm *vmm, mm_pte_t *slot, struct mm_reserve *reserve)
+{
+    mm_phys_t frame;
+    mm_pte_t *table = mm_reserve_pop(vmm, reserve, &frame);
+
+    mm_table_unmap(vmm->window, table);
+    mm_pte_store(slot, mm_pte_table(frame, false));
+}
+
+enum mm_err mm_space_preallocate(struct mm_space *space, struct mm_space_fail *fail)
+{
+    struct mm_vmm *vmm = space->vmm;
+    struct mm_virt_range area = vmm->layout.kernel_area;
+    struct mm_reserve reserve = {{0}, 0};
+    unsigned first, last, missing;
+    mm_pte_t *root;
+    enum mm_err err;
+
+    if (area.bytes == 0)
+        return MM_OK;
+    first = mm_pt_index(area.start, vmm->paging.levels);
+    last = mm_pt_index(mm_virt(mm_range_last(area.start.raw, area.bytes)), vmm->paging.levels);
+    err = mm_table_map(vmm->window, space->root, &root);
+    if (err != MM_OK)
+        return mm_fail(fail, err, area.start.raw, 0, mm_pte_empty());
+    missing = slots_missing(root, first, last);
+    err = mm_reserve_take(vmm, &reserve, missing);
+    for (unsigned i = first; err == MM_OK && i <= last; i++) {
+        if (!mm_pte_is_present(mm_pte_load(&root[i])))
+            slot_fill(vmm, &root[i], &reserve);
+    }
+    mm_table_unmap(vmm->window, root);
+    mm_reserve_drop(vmm, &reserve);
+    if (err != MM_OK)
+        return mm_fail(fail, err, area.start.raw, 0, mm_pte_empty());
+    space->table_count += missing;
+    return MM_OK;
+}
+
+static enum mm_err create_kernel(struct mm_vmm *vmm, struct mm_space *space, uint32_t flags,
+                                 mm_phys_t root)
+{
+    struct mm_space made;
+    enum mm_err err;
+
+    mm_space_begin(&made, vmm, root, flags);
+    err = mm_space_preallocate(&made, NULL);
+    if (err != MM_OK)
+        return err;
+    *space = made;
+    vmm->kernel = space;
+    return MM_OK;
+}
+
+/* Copy the kernel's half into a root that nobody uses yet, and fix it. */
+static enum mm_err share_kernel_half(struct mm_vmm *vmm, mm_pte_t *root)
+{
+    struct mm_space *kernel = vmm->kernel;
+    mm_lock_guard_t guard = mm_lock_take(&kernel->lock);
+    mm_pte_t *from;
+    enum mm_err err = mm_table_map(vmm->window, kernel->root, &from);
+
+    if (err == MM_OK) {
+        for (unsigned i = mm_pt_kernel_index(); i < MM_PT_ENTRIES; i++)
+            mm_pte_store_fresh(&root[i], mm_pte_load(&from[i]));
+        mm_table_unmap(vmm->window, from);
+        vmm->state |= MM_VMM_FROZEN;
+        vmm->user_spaces++;
+    }
+    mm_lock_release(&kernel->lock, guard);
+    return err;
+}
+
+static enum mm_err create_user(struct mm_vmm *vmm, struct mm_space *space, uint32_t flags,
+                               mm_phys_t frame)
+{
+    mm_pte_t *root;
+    enum mm_err err = mm_table_map(vmm->window, frame, &root);
+
+    if (err != MM_OK)
+        return err;
+    err = share_kernel_half(vmm, root);
+    mm_table_unmap(vmm->window, root);
+    if (err == MM_OK)
+        mm_space_begin(space, vmm, frame, flags);
+    return err;
+}
+
+enum mm_err mm_space_create(struct mm_vmm *vmm, struct mm_space *space, uint32_t flags)
+{
+    bool kernel = (flags & MM_SPACE_KERNEL) != 0;
+    struct mm_reserve reserve = {{0}, 0};
+    mm_phys_t root;
+    enum mm_err err;
+
+    if (vmm == NULL || space == NULL || (flags & ~(MM_SPACE_KERNEL | MM_SPACE_ALLOW_WX)) != 0)
+        return MM_ERR_BAD_ARG;
+    if (kernel != (vmm->kernel == NULL))
+        return kernel ? MM_ERR_EXISTS : MM_ERR_NOT_FOUND;
+    err = mm_reserve_take(vmm, &reserve, 1);
+    if (err != MM_OK)
+        return err;
+    mm_table_unmap(vmm->window, mm_reserve_pop(vmm, &reserve, &root));
+    err = kernel ? create_kernel(vmm, space, flags, root) : create_user(vmm, space, flags, root);
+    if (err != MM_OK)
+        vmm->tables.free(vmm->tables.context, root); /* never linked, never loaded */
+    return err;
+}
+
+enum mm_err mm_space_activate(struct mm_space *space)
+{
+    struct mm_vmm *vmm = space->vmm;
+    enum mm_err err = mm_space_alive(space);
+    mm_guard_t guard;
+    unsigned cpu;
+
+    if (err != MM_OK)
+        return err;
+    guard = mm_cpu_guard();
+    cpu = mm_cpu_index();
+    if (cpu >= vmm->cpu_count || !mm_cpuset_has(&vmm->online, cpu)) {
+        err = MM_ERR_BAD_ARG;
+    } else {
+        struct mm_space *before = vmm->active[cpu];
+
+        mm_cpuset_add(&space->cpus, cpu);
+        mm_fence_full(); /* pairs with the fences in mm_gather_flush() and space_retire() */
+        err = mm_space_alive(space);
+        if (err == MM_OK) {
+            vmm->active[cpu] = space;
+            mm_mmu_load_root(space->root);
+        }
+        if (err == MM_OK && before != NULL && before != space)
+            mm_cpuset_remove(&before->cpus, cpu);
+        else if (err != MM_OK && before != space)
+            mm_cpuset_remove(&space->cpus, cpu);
+    }
+    mm_cpu_unguard(guard);
+    return err;
+}
+
+struct mm_space *mm_space_current(struct mm_vmm *vmm)
+{
+    mm_guard_t guard = mm_cpu_guard();
+    unsigned cpu = mm_cpu_index();
+    struct mm_space *space = cpu < vmm->cpu_count ? vmm->active[cpu] : NULL;
+
+    mm_cpu_unguard(guard);
+    return space;
+}
+
+void mm_space_loaded_on(const struct mm_space *space, struct mm_cpuset *out)
+{
+    (void)mm_cpuset_read(&space->cpus, out);
+}
+
+/* From now on nobody can load the space; MM_ERR_BUSY if somebody has. */
+static enum mm_err space_retire(struct mm_space *space)
+{
+    mm_lock_guard_t guard = mm_lock_take(&space->lock);
+    enum mm_err err = mm_space_alive(space);
+    struct mm_cpuset loaded;
+
+    if (err == MM_OK && mm_space_is_kernel(space) && space->vmm->user_spaces != 0)
+        err = MM_ERR_BUSY;
+    if (err == MM_OK && mm_cpuset_read(&space->cpus, &loaded))
+        err = MM_ERR_BUSY;
+    if (err == MM_OK) {
+        mm_store_relaxed_u32(&space->state, MM_SPACE_GONE);
+        mm_fence_full(); /* pairs with mm_space_activate(): it sees GONE, or we see its bit */
+        if (mm_cpuset_read(&space->cpus, &loaded)) {
+            mm_store_relaxed_u32(&space->state, MM_SPACE_LIVE);
+            err = MM_ERR_BUSY;
+        }
+    }
+    mm_lock_release(&space->lock, guard);
+    return err;
+}
+
+static void teardown_leave(struct mm_walker *walker, struct mm_visit *visit, mm_pte_t *child)
+{
+    struct mm_gather *gather = walker->context;
+    mm_phys_t table = mm_pte_phys(visit->entry, visit->level);
+
+    (void)child;
+    if (walker->progress == MM_WALKER_PAUSED || !mm_table_is_ours(gather->space->vmm, table))
+        return;
+    mm_pte_store(visit->slot, mm_pte_empty());
+    mm_gather_table(gather, table);
+}
+
+/* No lock: the space is gone, so nobody else descends. Table by table a walker of the hardware
+ * might have been left in is flushed before it is freed, as everywhere. */
+static void space_teardown(struct mm_space *space, struct mm_gather *gather)
+{
+    struct mm_span half[2];
+    unsigned halves = mm_space_halves(space, half);
+
+    for (unsigned i = 0; i < halves; i++) {
+        struct mm_walker walker = mm_walker_over(space, half[i], gather, NULL);
+
+        walker.leave = teardown_leave;
+        do {
+            enum mm_err err;
+
+            walker.budget = MM_GATHER_TABLES;
+            err = mm_walker_run(&walker);
+            MM_ASSERT2(err == MM_OK, walker.virt, err);
+            mm_gather_flush(gather);
+        } while (walker.progress != MM_WALKER_DONE);
+    }
+    mm_gather_table(gather, space->root);
+}
+
+enum mm_err mm_space_destroy(struct mm_space *space)
+{
+    struct mm_vmm *vmm = space->vmm;
+    struct mm_gather gather;
+    enum mm_err err = mm_space_alive(space);
+
+    if (err == MM_OK)
+        err = space_retire(space);
+    if (err != MM_OK)
+        return err;
+    mm_gather_begin(&gather, space);
+    if (mm_space_is_kernel(space))
+        mm_gather_everything(&gather); /* global translations outlive a change of root */
+    space_teardown(space, &gather);
+    mm_gather_end(&gather);
+    if (mm_space_is_kernel(space)) {
+        vmm->kernel = NULL;
+        vmm->state &= ~MM_VMM_FROZEN;
+    } else {
+        mm_lock_guard_t guard = mm_lock_take(&vmm->kernel->lock);
+
+        vmm->user_spaces--;
+        mm_lock_release(&vmm->kernel->lock, guard);
+    }
+    return MM_OK;
+}
+
+void mm_space_get_stats(struct mm_space *space, struct mm_space_stats *out)
+{
+    mm_lock_guard_t guard = mm_lock_take(&space->lock);
+
+    out->tables = space->table_count;
+    out->mapped_frames = space->mapped_frames;
+    out->leaf_4k = space->leaf_count[0];
+    out->leaf_2m = space->leaf_count[1];
+    out->leaf_1g = space->leaf_count[2];
+    mm_lock_release(&space->lock, guard);
+}
+
+enum mm_err mm_space_set_limit(struct mm_space *space, uint64_t tables)
+{
+    mm_lock_guard_t guard = mm_lock_take(&space->lock);
+    enum mm_err err = tables != 0 && space->table_count > tables ? MM_ERR_LIMIT : MM_OK;
+
+    if (err == MM_OK)
+        space->table_limit = tables;
+    mm_lock_release(&space->lock, guard);
+    return err;
+}

@@ -1,0 +1,97 @@
+/*
+ * translate.c - where an address leads, read from the tables.
+ *
+ * Problem     A page-fault handler, and an NMI, must be able to ask while the code under them holds
+ *             the space's lock.
+ * Idea        One descent that only loads. Each entry is read once, so what is decided about it is
+ *             decided about one value.
+ * Invariants  No lock is taken and nothing is written.
+ * Locking     None. Tables cannot go away under a CPU that has the space loaded and interrupts off:
+ *             they are freed after a shootdown that this CPU has to answer.
+ * Cost        One load per level.
+ * Rejected    Asking the hardware: x86_64 has no instruction for it.
+ */
+#include "vmm_internal.h"
+
+static struct mm_walk_step step_of(mm_pte_t entry, mm_phys_t table, unsigned index, unsigned level)
+{
+    return (struct mm_walk_step){
+        .entry = entry.bits,
+        .table = table,
+        .to = mm_pte_is_present(entry) ? mm_pte_phys(entry, level) : mm_phys(0),
+        .index = index,
+        .level = level,
+        .prot = mm_pte_prot(entry),
+        .leaf = mm_pte_is_leaf(entry, level) ? 1 : 0,
+    };
+}
+
+unsigned mm_walk_root(const struct mm_window *window, mm_phys_t root, unsigned levels,
+                      mm_virt_t virt, struct mm_walk_step *steps, enum mm_err *err)
+{
+    mm_phys_t frame = root;
+    unsigned count = 0;
+
+    *err = MM_OK;
+    if (!mm_pt_canonical(virt, levels))
+        return 0;
+    for (unsigned level = levels; level > 0; level--) {
+        unsigned index = mm_pt_index(virt, level);
+        mm_pte_t *table;
+        mm_pte_t entry;
+
+        *err = mm_table_map(window, frame, &table);
+        if (*err != MM_OK)
+            return count;
+        entry = mm_pte_load(&table[index]);
+        mm_table_unmap(window, table);
+        steps[count++] = step_of(entry, frame, index, level);
+        if (!mm_pte_is_table(entry, level))
+            return count;
+        frame = mm_pte_phys(entry, level);
+    }
+    return count;
+}
+
+enum mm_err mm_translate_root(const struct mm_window *window, mm_phys_t root, unsigned levels,
+                              mm_virt_t virt, struct mm_translation *out,
+                              struct mm_space_fail *fail)
+{
+    struct mm_walk_step steps[MM_WALK_STEPS];
+    const struct mm_walk_step *end;
+    unsigned prot = MM_PROT_ALL;
+    enum mm_err err;
+    unsigned count = mm_walk_root(window, root, levels, virt, steps, &err);
+    mm_pte_t entry;
+
+    if (count == 0)
+        return mm_fail(fail, err != MM_OK ? err : MM_ERR_RANGE, virt.raw, 0, mm_pte_empty());
+    end = &steps[count - 1];
+    entry = (mm_pte_t){end->entry};
+    if (err != MM_OK || end->leaf == 0)
+        return mm_fail(fail, err != MM_OK ? err : MM_ERR_NOT_FOUND, virt.raw, end->level, entry);
+    for (unsigned i = 0; i < count; i++)
+        prot &= steps[i].prot;
+    out->leaf_bytes = mm_pt_bytes(end->level);
+    out->phys = mm_phys_add(end->to, virt.raw & (out->leaf_bytes - 1));
+    out->prot = prot;
+    out->type = mm_pte_type(entry, end->level);
+    out->accessed = mm_pte_accessed(entry);
+    out->dirty = mm_pte_dirty(entry);
+    return MM_OK;
+}
+
+enum mm_err mm_space_translate(struct mm_space *space, mm_virt_t virt, struct mm_translation *out,
+                               struct mm_space_fail *fail)
+{
+    return mm_translate_root(space->vmm->window, space->root, space->vmm->paging.levels, virt, out,
+                             fail);
+}
+
+unsigned mm_space_walk(struct mm_space *space, mm_virt_t virt, struct mm_walk_step *steps)
+{
+    enum mm_err err;
+
+    return mm_walk_root(space->vmm->window, space->root, space->vmm->paging.levels, virt, steps,
+                        &err);
+}

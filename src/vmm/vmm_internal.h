@@ -1,0 +1,271 @@
+/*
+ * vmm_internal.h - what the files of the VMM share.
+ *
+ * Problem     Range calls, start-up and checkers all descend the same tables, take and free tables
+ *             by the same rules, and fill the same failure record.
+ * Idea        One walker for everything that visits what is there (walker.c), one reserve of tables
+ *             for everything that may need one (table.c), one gather for everything that takes away
+ *             (gather.c). Only map.c descends by itself, because it builds what is not there.
+ * Invariants  Ranges are [first, last], both ends included: an end at 2^64 needs no special case.
+ * Locking     `_locked` in a name or MM_ASSERT_LOCKED: the space's lock is held.
+ * Cost        See each file.
+ * Rejected    Descending from the root for every page: it costs levels x pages.
+ */
+#ifndef MM_VMM_INTERNAL_H
+#define MM_VMM_INTERNAL_H
+
+#include "base/assert.h"
+#include "base/bits.h"
+#include "base/checked.h"
+#include "base/lock.h"
+#include "base/mm_atomic.h"
+#include "mm/memmap.h"
+#include "mm/vmm.h"
+#include "mm_frame.h"
+#include "mm_mmu.h"
+
+/* struct mm_space.state; every other number means that the space was never created */
+#define MM_SPACE_LIVE 0x6c697665u /* "live" */
+#define MM_SPACE_GONE 0x676f6e65u /* "gone" */
+
+/* struct mm_vmm.state */
+#define MM_VMM_FROZEN    1u /* a user space was made: the kernel's top-level entries are fixed */
+#define MM_VMM_CPU_KNOWN 2u /* a CPU was prepared: `paging` says what it has */
+
+/* Tables that one hold of a space's lock may visit. */
+#define MM_PIECE_TABLES 64u
+
+#define MM_PROT_ALL (MM_PROT_READ | MM_PROT_WRITE | MM_PROT_EXEC | MM_PROT_USER)
+
+struct mm_span {
+    uint64_t first, last;
+};
+
+/* Fill the caller's record, if there is one, and return `err`. */
+static inline enum mm_err mm_fail(struct mm_space_fail *fail, enum mm_err err, uint64_t virt,
+                                  unsigned level, mm_pte_t entry)
+{
+    if (fail != NULL) {
+        fail->virt = mm_virt(virt);
+        fail->entry = entry.bits;
+        fail->level = level;
+        fail->err = err;
+    }
+    return err;
+}
+
+/* ---- sets of CPUs ---- */
+
+static inline void mm_cpuset_add(struct mm_cpuset *set, unsigned cpu)
+{
+    (void)mm_fetch_or_acq_rel_u64(&set->bits[cpu / 64], UINT64_C(1) << cpu % 64);
+}
+
+static inline void mm_cpuset_remove(struct mm_cpuset *set, unsigned cpu)
+{
+    (void)mm_fetch_and_acq_rel_u64(&set->bits[cpu / 64], ~(UINT64_C(1) << cpu % 64));
+}
+
+static inline bool mm_cpuset_has(const struct mm_cpuset *set, unsigned cpu)
+{
+    return (mm_load_acquire_u64(&set->bits[cpu / 64]) >> cpu % 64 & 1) != 0;
+}
+
+/* Copy `set`; true if anybody is in it. */
+static inline bool mm_cpuset_read(const struct mm_cpuset *set, struct mm_cpuset *out)
+{
+    uint64_t any = 0;
+
+    for (unsigned i = 0; i < MM_CPUS_MAX / 64; i++) {
+        out->bits[i] = mm_load_acquire_u64(&set->bits[i]);
+        any |= out->bits[i];
+    }
+    return any != 0;
+}
+
+/* ---- space.c ---- */
+
+static inline bool mm_space_is_kernel(const struct mm_space *space)
+{
+    return (space->flags & MM_SPACE_KERNEL) != 0;
+}
+
+/* MM_OK for a live space, MM_ERR_GONE for a destroyed one, MM_ERR_BAD_ARG for anything else. */
+enum mm_err mm_space_alive(const struct mm_space *space);
+
+/* Set the fields of a space whose root is ready; counts start at zero, but for the root. */
+void mm_space_begin(struct mm_space *space, struct mm_vmm *vmm, mm_phys_t root, uint32_t flags);
+
+/* Give the kernel space tables for the top-level entries of the kernel area that have none. */
+enum mm_err mm_space_preallocate(struct mm_space *space, struct mm_space_fail *fail);
+
+/* The part of the address space that is this space's own: one span, or both halves. */
+unsigned mm_space_halves(const struct mm_space *space, struct mm_span *out);
+
+/* ---- table.c: tables as memory ---- */
+
+static inline enum mm_err mm_table_map(const struct mm_window *window, mm_phys_t table,
+                                       mm_pte_t **out)
+{
+    void *pointer;
+    enum mm_err err = mm_frame_map(window, table, &pointer);
+
+    if (err == MM_OK)
+        *out = (mm_pte_t *)pointer;
+    return err;
+}
+
+static inline void mm_table_unmap(const struct mm_window *window, mm_pte_t *table)
+{
+    mm_frame_unmap(window, table);
+}
+
+/* Map a table that was reached before, so that it cannot fail. */
+mm_pte_t *mm_table_map_known(const struct mm_window *window, mm_phys_t table);
+
+bool mm_table_is_empty(const mm_pte_t *table);
+
+/* Must the table under the entry of `level` at `virt` stay although it is empty? */
+bool mm_table_is_kept(const struct mm_space *space, uint64_t virt, unsigned level);
+
+/* Is the frame one that may go back to the source of tables? */
+bool mm_table_is_ours(const struct mm_vmm *vmm, mm_phys_t table);
+
+/* Tables taken and not linked yet, each naming the next in its first entry. */
+struct mm_reserve {
+    mm_phys_t first;
+    uint64_t count;
+};
+
+/* Take `count` tables. On failure some may be in the reserve: drop it, as in every case. */
+enum mm_err mm_reserve_take(struct mm_vmm *vmm, struct mm_reserve *reserve, uint64_t count);
+
+/* The same within the limit of a space, whose table_count grows on success. Lock held. */
+enum mm_err mm_reserve_for(struct mm_space *space, struct mm_reserve *reserve, uint64_t count);
+
+/* One of them, mapped and all empty. */
+mm_pte_t *mm_reserve_pop(struct mm_vmm *vmm, struct mm_reserve *reserve, mm_phys_t *out);
+
+/* Give back what is left. No lock held. */
+void mm_reserve_drop(struct mm_vmm *vmm, struct mm_reserve *reserve);
+
+/* ---- walker.c: visiting what is there ---- */
+
+enum mm_walker_progress {
+    MM_WALKER_ON,
+    MM_WALKER_PAUSED,
+    MM_WALKER_DONE
+};
+
+struct mm_visit {
+    mm_pte_t *slot;
+    mm_pte_t entry;  /* what was in it */
+    uint64_t virt;   /* first address that the entry covers */
+    unsigned level;  /* of the entry */
+    unsigned rights; /* what the levels above grant */
+    bool skip;       /* set by enter(): do not descend */
+};
+
+struct mm_walker {
+    /* filled by the caller */
+    const struct mm_window *window;
+    void *context;
+    struct mm_space_fail *fail; /* may be NULL */
+    /* Each may be NULL. An error ends the walk; setting progress to DONE ends it with MM_OK. They
+     * are fields, not a constant table: a table of pointers needs relocation. */
+    enum mm_err (*leaf)(struct mm_walker *walker, struct mm_visit *visit);
+    enum mm_err (*hole)(struct mm_walker *walker, struct mm_visit *visit);  /* not present */
+    enum mm_err (*enter)(struct mm_walker *walker, struct mm_visit *visit); /* a table, before */
+    void (*leave)(struct mm_walker *walker, struct mm_visit *visit, mm_pte_t *child); /* after */
+    mm_phys_t root;
+    unsigned levels;
+    uint64_t virt;   /* where to go on */
+    uint64_t last;   /* in the same half as `virt` */
+    unsigned budget; /* tables below the root that may be entered before a pause, >= levels */
+    /* filled by the walk */
+    enum mm_walker_progress progress;
+    mm_phys_t path[MM_PT_LEVELS_MAX + 1]; /* the table in hand at each level */
+};
+
+/*
+ * Visit the entries that cover [virt, last], once. Ends with progress DONE or, when the budget is
+ * used up, PAUSED: refill the budget and call again.
+ * Returns  MM_OK | MM_ERR_WINDOW | what the operations return
+ */
+enum mm_err mm_walker_run(struct mm_walker *walker);
+
+/* A walker over `span` of a space, without operations. */
+struct mm_walker mm_walker_over(struct mm_space *space, struct mm_span span, void *context,
+                                struct mm_space_fail *fail);
+
+/* Run to the end without a lock or a budget. */
+enum mm_err mm_walker_run_all(struct mm_walker *walker);
+
+/* Run to the end, taking the space's lock for a piece of MM_PIECE_TABLES at a time. */
+enum mm_err mm_walker_run_pieces(struct mm_walker *walker, struct mm_space *space);
+
+/* ---- range.c: what the calls on ranges check and prepare ---- */
+
+/* Alignment, canonical form, halves and the rules of the space; fills `out`. */
+enum mm_err mm_range_check(const struct mm_space *space, mm_virt_t virt, uint64_t bytes,
+                           struct mm_span *out, struct mm_space_fail *fail);
+
+/* Rights that exist and that the space allows at `virt`. */
+enum mm_err mm_range_check_prot(const struct mm_space *space, uint64_t virt, uint32_t prot,
+                                bool allow_wx, struct mm_space_fail *fail);
+
+/* Make sure that nothing can fail any more: holes (unless MM_RANGE_HOLES), rights that the levels
+ * above do not grant, and large pages that an edge cuts, which are split and flushed. */
+enum mm_err mm_range_prepare(struct mm_space *space, struct mm_span span, uint32_t flags,
+                             unsigned prot, struct mm_gather *gather, struct mm_space_fail *fail);
+
+/* Does the leaf of this visit stick out of `span`? Then somebody changed the range meanwhile. */
+static inline bool mm_range_is_cut(const struct mm_visit *visit, const struct mm_span *span)
+{
+    return visit->virt < span->first || visit->virt + (mm_pt_bytes(visit->level) - 1) > span->last;
+}
+
+/* What the operations of unmap and protect find in walker->context. */
+struct mm_change {
+    struct mm_space *space;
+    struct mm_span span;
+    struct mm_gather *gather;
+    unsigned prot;
+};
+
+/* Run a walker whose operations fill change->gather, piece by piece, flushing when it is full. */
+enum mm_err mm_range_run(struct mm_change *change, struct mm_walker *walker);
+
+/* ---- split.c ---- */
+
+/* Tables needed so that no large page sticks out of `span` on either side. */
+unsigned mm_split_tables_locked(struct mm_space *space, const struct mm_span *span);
+
+/* Split those pages with tables of the reserve; their addresses go into the gather. */
+void mm_split_edges_locked(struct mm_space *space, const struct mm_span *span,
+                           struct mm_reserve *reserve, struct mm_gather *gather);
+
+/* ---- gather.c ---- */
+
+#define MM_GATHER_EVERYTHING 1u
+
+void mm_gather_page(struct mm_gather *gather, uint64_t virt, uint64_t bytes);
+void mm_gather_table(struct mm_gather *gather, mm_phys_t table);
+void mm_gather_everything(struct mm_gather *gather);
+
+/* Flush, then free what is in it. May wait; no lock held. */
+void mm_gather_flush(struct mm_gather *gather);
+
+/* ---- translate.c ---- */
+
+/* The entries that a walk of `virt` reads from `root`, as mm_space_walk(). *err is MM_ERR_WINDOW if
+ * it ended because a table is not reachable, else MM_OK. */
+unsigned mm_walk_root(const struct mm_window *window, mm_phys_t root, unsigned levels,
+                      mm_virt_t virt, struct mm_walk_step *steps, enum mm_err *err);
+
+/* The walk of `virt` summed up: MM_OK | MM_ERR_NOT_FOUND | MM_ERR_RANGE | MM_ERR_WINDOW. */
+enum mm_err mm_translate_root(const struct mm_window *window, mm_phys_t root, unsigned levels,
+                              mm_virt_t virt, struct mm_translation *out,
+                              struct mm_space_fail *fail);
+
+#endif

@@ -1,0 +1,124 @@
+/*
+ * test_pmm_query.c - one frame, runs of frames, numbers.
+ */
+#include "fixture.h"
+
+static struct fixture machine;
+
+TEST(pmm_query_tells_the_allocation_that_holds_a_frame)
+{
+    static const struct {
+        uint64_t address;
+        enum mm_frame_state state;
+        enum mm_zone zone;
+        uint64_t first, count;
+    } row[] = {
+        {0x100000000, MM_FRAME_ALLOCATED, MM_ZONE_HIGH, 0x100000, 3},
+        {0x100000fff, MM_FRAME_ALLOCATED, MM_ZONE_HIGH, 0x100000, 3},
+        {0x100002fff, MM_FRAME_ALLOCATED, MM_ZONE_HIGH, 0x100000, 3},
+        {0x100003000, MM_FRAME_ALLOCATED, MM_ZONE_HIGH, 0x100003, 1},
+        {0x100004000, MM_FRAME_ALLOCATED, MM_ZONE_HIGH, 0x100004, 0x480}, /* over two borders */
+        {0x100200000, MM_FRAME_ALLOCATED, MM_ZONE_HIGH, 0x100004, 0x480},
+        {0x100400000, MM_FRAME_ALLOCATED, MM_ZONE_HIGH, 0x100004, 0x480},
+        {0x100483fff, MM_FRAME_ALLOCATED, MM_ZONE_HIGH, 0x100004, 0x480},
+        {0x100484000, MM_FRAME_FREE, MM_ZONE_HIGH, 0x100484, 1},
+        {0x1004ff123, MM_FRAME_FREE, MM_ZONE_HIGH, 0x1004ff, 1},
+        {0x100500000, MM_FRAME_UNMANAGED, MM_ZONE_HIGH, 0x100500, 1}, /* in the last chunk */
+        {0x100600000, MM_FRAME_UNMANAGED, MM_ZONE_HIGH, 0x100600, 1}, /* behind it */
+        {UINT64_MAX, MM_FRAME_UNMANAGED, MM_ZONE_HIGH, UINT64_MAX >> 12, 1},
+        {0, MM_FRAME_UNMANAGED, MM_ZONE_LOW, 0, 1},
+        {0xfffff, MM_FRAME_UNMANAGED, MM_ZONE_LOW, 0xff, 1},
+        {0x100000, MM_FRAME_FREE, MM_ZONE_DMA, 0x100, 1},
+        {0x101000, MM_FRAME_UNMANAGED, MM_ZONE_DMA, 0x101, 1}, /* boot memory */
+        {0xffffff, MM_FRAME_UNMANAGED, MM_ZONE_DMA, 0xfff, 1},
+        {0x1000000, MM_FRAME_UNMANAGED, MM_ZONE_DMA32, 0x1000, 1},
+        {0xffffffff, MM_FRAME_UNMANAGED, MM_ZONE_DMA32, 0xfffff, 1},
+    };
+
+    FIXTURE(&machine, NULL, RAM(0x100, 1), {0x101, 1, MM_MEM_BOOT_RECLAIM, MM_USE_FREE, 0},
+            RAM(0x100000, 0x500));
+    CHECK_EQ(take_run(&machine, 3), 0x100000);
+    CHECK_EQ(take_run(&machine, 1), 0x100003);
+    CHECK_EQ(take_run(&machine, 0x480), 0x100004);
+    for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
+        struct mm_frame_info info;
+
+        mm_test_row("query", i);
+        mm_pmm_query(&machine.pmm, mm_phys(row[i].address), &info);
+        CHECK_EQ(info.state, row[i].state);
+        CHECK_EQ(info.zone, row[i].zone);
+        CHECK_EQ(mm_frame_of(info.first), row[i].first);
+        CHECK_EQ(info.count_frames, row[i].count);
+    }
+}
+
+TEST(pmm_walk_gives_maximal_runs_in_order_and_skips_the_rest)
+{
+    static const struct {
+        uint64_t first, frames;
+        enum mm_frame_state state;
+    } row[] = {
+        {0x10, 0x20, MM_FRAME_FREE},       {0x1ff, 2, MM_FRAME_FREE},
+        {0x100000, 5, MM_FRAME_ALLOCATED}, /* two allocations that touch */
+        {0x100005, 0x3fb, MM_FRAME_FREE},  {0x100401, 1, MM_FRAME_FREE},
+    };
+    mm_phys_t cursor = mm_phys(0);
+    struct mm_phys_range run = {mm_phys(77), 77};
+    enum mm_frame_state state = MM_FRAME_UNMANAGED;
+
+    FIXTURE(&machine, NULL, RAM(0x10, 0x20), RAM(0x1ff, 2), RAM(0x100000, 0x400),
+            {0x100400, 1, MM_MEM_BAD, MM_USE_FREE, 0}, RAM(0x100401, 1));
+    CHECK_EQ(take_run(&machine, 2), 0x100000);
+    CHECK_EQ(take_run(&machine, 3), 0x100002);
+    for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
+        mm_test_row("run", i);
+        CHECK_OK(mm_pmm_walk(&machine.pmm, &cursor, &run, &state));
+        CHECK_EQ(mm_frame_of(run.start), row[i].first);
+        CHECK_EQ(run.bytes, row[i].frames * MM_FRAME_BYTES);
+        CHECK_EQ(state, row[i].state);
+        CHECK_EQ(mm_frame_of(cursor), row[i].first + row[i].frames);
+    }
+    CHECK_ERR(mm_pmm_walk(&machine.pmm, &cursor, &run, &state), MM_ERR_NOT_FOUND);
+    CHECK_EQ(mm_frame_of(run.start), 0x100401);
+    CHECK_EQ(mm_frame_of(cursor), 0x100402);
+    cursor = mm_phys(0x100002fff); /* into the middle of a run: from there on */
+    CHECK_OK(mm_pmm_walk(&machine.pmm, &cursor, &run, &state));
+    CHECK_EQ(mm_frame_of(run.start), 0x100002);
+    CHECK_EQ(run.bytes, 3 * MM_FRAME_BYTES);
+    cursor = mm_phys(UINT64_MAX);
+    CHECK_ERR(mm_pmm_walk(&machine.pmm, &cursor, &run, &state), MM_ERR_NOT_FOUND);
+}
+
+TEST(pmm_stats_count_blocks_of_each_order)
+{
+    /* 2 GiB at 4 GiB; then the lower half is taken, and the first frame of the upper */
+    struct mm_frame_request at_1g = {.align_bytes = UINT64_C(1) << 30};
+    mm_phys_t out;
+    struct mm_pmm_stats stats;
+
+    FIXTURE(&machine, NULL, RAM(0x100000, 0x80000));
+    mm_pmm_get_stats(&machine.pmm, &stats);
+    for (unsigned order = 0; order <= MM_ORDER_MAX; order++)
+        CHECK_EQ(stats.free_blocks[order], 0x80000u >> order);
+    CHECK_EQ(take_run(&machine, 0x40000), 0x100000);
+    CHECK_OK(mm_pmm_alloc(&machine.pmm, &at_1g, &out));
+    CHECK_EQ(mm_frame_of(out), 0x140000);
+    mm_pmm_get_stats(&machine.pmm, &stats);
+    CHECK_EQ(stats.free_frames, 0x3ffff);
+    for (unsigned order = 0; order <= MM_ORDER_MAX; order++) {
+        mm_test_row("order", order);
+        CHECK_EQ(stats.free_blocks[order], (0x40000u >> order) - 1);
+    }
+}
+
+TEST(pmm_stats_count_refused_calls)
+{
+    struct mm_pmm_stats stats;
+
+    FIXTURE(&machine, NULL, RAM(0x100, 4));
+    for (unsigned i = 0; i < 3; i++)
+        CHECK_ERR(mm_pmm_free_frame(&machine.pmm, at(0x100)), MM_ERR_MISUSE);
+    mm_pmm_get_stats(&machine.pmm, &stats);
+    CHECK_EQ(stats.misuse_count, 3);
+    CHECK_EQ(mm_test_report_count(), 3);
+}

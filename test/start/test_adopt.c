@@ -1,0 +1,280 @@
+/*
+ * test_adopt.c - mm_start() that goes on with the page tables it finds.
+ *
+ * Problem     Tables that somebody else made must stay what they are, must never be handed out, and
+ *             may show only a part of the RAM.
+ * Idea        The boot stub's tables in the image, and in memory that the map calls usable; a window
+ *             smaller than the RAM; every frame taken and filled, and the old mappings used again.
+ */
+#include "boot_machine.h"
+
+static struct boot_machine m;
+static struct mm mm;
+static struct mm_start_failure why;
+
+static enum mm_err start(void)
+{
+    enum mm_err err;
+
+    memset(&mm, 0, sizeof mm);
+    fake_interrupts(false);
+    err = mm_start(&mm, &m.info, &why);
+    fake_interrupts(true);
+    if (err != MM_OK)
+        print_message("%s: %s, %s, %#llx\n", mm_start_stage_name(why.stage), mm_err_name(err),
+                      why.what, (unsigned long long)why.address);
+    return err;
+}
+
+static void begin(uint64_t tables)
+{
+    boot_from_dump(&m, &boot_dumps[0]); /* bios-64M */
+    boot_tables(tables);
+    m.info.root = MM_ROOT_ADOPT;
+}
+
+static void take_and_fill_all(void)
+{
+    mm_phys_t frame;
+
+    while (mm_pmm_alloc_frame(&mm.pmm, &frame) == MM_OK)
+        memset(fake_ram(frame, PAGE), 0xee, PAGE);
+    CHECK_EQ(mm_pmm_free_frames(&mm.pmm) * PAGE, mm.pmm.zone_free[MM_ZONE_LOW] * PAGE);
+}
+
+TEST(adopted_root_stays_loaded_and_keeps_its_mappings)
+{
+    begin(TABLES_PHYS);
+    CHECK_OK(start());
+    CHECK_EQ(fake_cpu(0)->root.raw, TABLES_PHYS);
+    CHECK_EQ(mm.kernel.root.raw, TABLES_PHYS);
+    CHECK_EQ(mm.window.count, 1);
+    CHECK_EQ(mm.window.piece[0].virt.raw, m.info.window.piece[0].virt.raw);
+    CHECK_EQ(fake_read64(mm_virt(MIB(5))).phys.raw, MIB(5));
+    CHECK_EQ(fake_read64(mm_virt(KERNEL_BASE + MIB(5))).phys.raw, MIB(5));
+    CHECK_EQ(mm_check(&mm, NULL), 0);
+}
+
+TEST(adopted_tables_are_never_handed_out)
+{
+    static const uint64_t places[] = {TABLES_PHYS, 0x500000, 0x3fdb000, 0x10000};
+
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+        mm_test_row("tables at", places[i]);
+        begin(places[i]);
+        CHECK_OK(start());
+        take_and_fill_all();
+        CHECK_EQ(fake_read64(mm_virt(MIB(5))).phys.raw, MIB(5));
+        CHECK_EQ(fake_read64(mm_virt(KERNEL_BASE + TEXT_PHYS)).phys.raw, TEXT_PHYS);
+        CHECK_EQ(mm_check(&mm, NULL), 0);
+    }
+}
+
+TEST(adopted_tables_are_not_freed_when_they_become_empty)
+{
+    uint64_t free;
+
+    begin(0x500000);
+    CHECK_OK(start());
+    free = mm_pmm_free_frames(&mm.pmm);
+    CHECK_OK(mm_space_unmap(&mm.kernel, mm_virt(0), GIB(1), 0, NULL, NULL));
+    CHECK_EQ(mm_pmm_free_frames(&mm.pmm), free);
+    CHECK(fake_read64(mm_virt(MIB(5))).fault != FAKE_OK);
+    CHECK_EQ(mm_test_report_count(), 0);
+    CHECK_EQ(mm_pmm_check(&mm.pmm, NULL), 0);
+}
+
+TEST(kernel_area_works_under_an_adopted_root)
+{
+    struct mm_dma_request request = {.bytes = 3 * PAGE, .type = MM_MEMTYPE_UC};
+    struct mm_space user;
+    struct mm_dma dma;
+    void *device;
+
+    begin(TABLES_PHYS);
+    CHECK_OK(start());
+    CHECK_OK(mm_space_create(&mm.vmm, &user, 0));
+    CHECK_OK(mm_kmap(&mm.area, mm_phys(0xfed00000), 1024, MM_MEMTYPE_UC, &device));
+    CHECK_OK(mm_dma_alloc(&mm.area, &request, &dma));
+    fake_interrupts(false);
+    CHECK_OK(mm_space_activate(&user)); /* the area is seen in every space */
+    CHECK_EQ(fake_probe(mm_virt_of(device)).phys.raw, 0xfed00000);
+    CHECK_OK(mm_space_activate(&mm.kernel));
+    fake_interrupts(true);
+    CHECK_OK(mm_dma_free(&mm.area, &dma));
+    CHECK_OK(mm_kunmap(&mm.area, device));
+    CHECK_OK(mm_space_destroy(&user));
+    CHECK_EQ(mm_space_check(&mm.kernel, NULL), 0);
+    CHECK_EQ(fake_stale_entries(), 0);
+}
+
+/* The window shows 16 of 64 MiB: tables, spans and the heap must stay inside it. */
+TEST(heap_and_tables_stay_inside_a_window_smaller_than_the_ram)
+{
+    uint64_t end = MIB(16), blocks = 0;
+    mm_phys_t frame;
+    void *device;
+
+    begin(TABLES_PHYS);
+    m.info.window.piece[0].bytes = end;
+    CHECK_OK(start());
+    for (unsigned i = 0; i < 100; i++)
+        CHECK_OK(mm_kmap(&mm.area, mm_phys(0xfed00000 + i * MIB(1)), 8, MM_MEMTYPE_UC, &device));
+    for (void *block; (block = mm_heap_alloc(&mm.heap, 10000)) != NULL; blocks++) {
+        mm_phys_t phys;
+
+        CHECK(fake_ram_phys(block, &phys));
+        CHECK(phys.raw + 10000 <= end);
+    }
+    CHECK(blocks > MIB(8) / 10000);
+    CHECK_OK(mm_pmm_alloc_frame(&mm.pmm, &frame)); /* the rest is there, for who needs no pointer */
+    CHECK(mm_phys_pointer(&mm, mm_phys(end)) == NULL);
+    CHECK(mm_phys_pointer(&mm, mm_phys(end - 1)) != NULL);
+    CHECK_EQ(mm_check(&mm, NULL), 0);
+}
+
+TEST(adopted_root_that_maps_something_in_the_kernel_area_is_refused)
+{
+    struct mm_start_failure *w = &why;
+    uint64_t *root;
+
+    begin(TABLES_PHYS);
+    root = boot_words(TABLES_PHYS);
+    root[448] = (TABLES_PHYS + PAGE) | 3; /* 0xffffe00000000000, the same as at 0 */
+    CHECK_ERR(start(), MM_ERR_EXISTS);
+    CHECK_EQ(w->stage, MM_START_ROOT);
+    CHECK_EQ(w->address, UINT64_C(0xffffe00000000000));
+    CHECK_EQ(fake_cpu(0)->root.raw, TABLES_PHYS);
+    CHECK_EQ(root[448], (TABLES_PHYS + PAGE) | 3);
+}
+
+TEST(adopted_root_that_refers_to_itself_is_refused)
+{
+    begin(TABLES_PHYS);
+    boot_words(TABLES_PHYS)[300] = TABLES_PHYS | 3;
+    CHECK_ERR(start(), MM_ERR_MALFORMED);
+    CHECK_EQ(why.stage, MM_START_ROOT);
+    CHECK_EQ(fake_cpu(0)->root.raw, TABLES_PHYS);
+}
+
+/* ---- boot memory ---- */
+
+static uint64_t added, kept;
+
+static enum mm_err reclaim(uint32_t what)
+{
+    added = kept = 42;
+    return mm_reclaim_boot(&mm, what, &added, &kept);
+}
+
+TEST(reclaim_keeps_the_tables_of_an_adopted_root)
+{
+    begin(0x500000);
+    CHECK_OK(start());
+    CHECK_ERR(reclaim(MM_RECLAIM_LOADER), MM_ERR_BUSY);
+    CHECK_EQ(added, 42);
+    CHECK_OK(reclaim(MM_RECLAIM_LOADER | MM_RECLAIM_MODULES));
+    CHECK_EQ(kept, BOOT_TABLES * PAGE +
+                       PAGE); /* and the page that the information shares with a module */
+    take_and_fill_all();
+    CHECK_EQ(fake_read64(mm_virt(MIB(5))).phys.raw, MIB(5));
+    CHECK_EQ(mm_check(&mm, NULL), 0);
+}
+
+TEST(reclaim_later_adds_what_was_kept)
+{
+    begin(0x500000);
+    CHECK_OK(start());
+    CHECK_OK(reclaim(MM_RECLAIM_LOADER | MM_RECLAIM_MODULES));
+    /* the lower mappings go, and with them two of the five tables */
+    CHECK_OK(mm_space_unmap(&mm.kernel, mm_virt(0), GIB(1), 0, NULL, NULL));
+    CHECK_OK(reclaim(MM_RECLAIM_LOADER));
+    CHECK_EQ(added, 2 * PAGE);
+    CHECK_EQ(kept, 3 * PAGE);
+    CHECK_OK(reclaim(MM_RECLAIM_INFO | MM_RECLAIM_MODULES));
+    CHECK_EQ(kept, 0);
+    CHECK_EQ(added, PAGE); /* the shared page */
+    CHECK_OK(reclaim(MM_RECLAIM_INFO | MM_RECLAIM_MODULES));
+    CHECK_EQ(added + kept, 0);
+    CHECK_EQ(mm_check(&mm, NULL), 0);
+}
+
+/* 0x33b000 to 0x33c388 and 0x33d000 to 0x3556a0, in whole pages; the information from 0x33c390 */
+TEST(reclaim_of_modules_spares_the_boot_information_in_the_same_page)
+{
+    uint64_t hash;
+    mm_phys_t scratch;
+
+    begin(TABLES_PHYS);
+    CHECK_OK(start());
+    CHECK_OK(mm_pmm_alloc_frame(&mm.pmm, &scratch));
+    hash = boot_hash(m.block.raw, m.block_bytes);
+    CHECK_OK(reclaim(MM_RECLAIM_MODULES));
+    CHECK_EQ(added, PAGE + 0x19000);
+    CHECK_EQ(kept, PAGE);
+    take_and_fill_all();
+    CHECK_EQ(boot_hash(m.block.raw, m.block_bytes), hash);
+    CHECK_ERR(reclaim(MM_RECLAIM_INFO | MM_RECLAIM_MODULES), MM_ERR_NO_MEMORY);
+    CHECK_OK(mm_pmm_free_frame(&mm.pmm, scratch));
+    CHECK_OK(reclaim(MM_RECLAIM_INFO | MM_RECLAIM_MODULES));
+    CHECK_EQ(added, PAGE);
+    CHECK_EQ(mm_pmm_check(&mm.pmm, NULL), 0);
+}
+
+TEST(reclaim_of_the_information_spares_a_module_in_the_same_page)
+{
+    uint64_t hash;
+
+    begin(TABLES_PHYS);
+    CHECK_OK(start());
+    hash = boot_hash(m.module[0].start.raw, m.module[0].bytes);
+    CHECK_OK(reclaim(MM_RECLAIM_INFO));
+    take_and_fill_all();
+    CHECK_EQ(boot_hash(m.module[0].start.raw, m.module[0].bytes), hash);
+}
+
+/* The stack of the boot code in memory that the loader owns: in use while it is used. */
+TEST(reclaim_keeps_the_stack_in_use)
+{
+    struct fake_anchor anchor[] = {
+        {mm_virt(KERNEL_BASE + TEXT_PHYS), 1, MM_PROT_EXEC},
+        {mm_virt(0x600ff0), 8, MM_PROT_WRITE},
+        {mm_virt(KERNEL_BASE + GDT_PHYS), 40, MM_PROT_READ},
+    };
+
+    begin(TABLES_PHYS);
+    fake_anchors(anchor, 3, false);
+    CHECK_OK(start());
+    CHECK_ERR(reclaim(MM_RECLAIM_LOADER), MM_ERR_BUSY);
+    anchor[1].virt = mm_virt(KERNEL_BASE + STACK_PHYS + 0xff0);
+    fake_anchors(anchor, 3, false);
+    CHECK_OK(reclaim(MM_RECLAIM_LOADER));
+    CHECK_EQ(added, PAGE);
+}
+
+TEST(reclaim_of_acpi_tables_adds_them_once)
+{
+    uint64_t free;
+
+    boot_from_dump(&m, &boot_dumps[6]); /* uefi-64M */
+    CHECK_OK(start());
+    free = mm_pmm_free_frames(&mm.pmm);
+    CHECK_OK(reclaim(MM_RECLAIM_ACPI));
+    CHECK(added > 0 && kept == 0);
+    CHECK_EQ(mm_pmm_free_frames(&mm.pmm), free + added / PAGE);
+    CHECK_OK(reclaim(MM_RECLAIM_ACPI));
+    CHECK_EQ(added, 0);
+}
+
+TEST(reclaim_of_nothing_or_of_unknown_words_is_refused)
+{
+    static struct mm zero;
+
+    begin(TABLES_PHYS);
+    CHECK_OK(start());
+    CHECK_ERR(reclaim(0), MM_ERR_BAD_ARG);
+    CHECK_ERR(reclaim(16), MM_ERR_BAD_ARG);
+    CHECK_ERR(mm_reclaim_boot(NULL, 1, NULL, NULL), MM_ERR_BAD_ARG);
+    CHECK_ERR(mm_reclaim_boot(&zero, 1, NULL, NULL), MM_ERR_BAD_ARG);
+    CHECK_OK(mm_reclaim_boot(&mm, MM_RECLAIM_INFO | MM_RECLAIM_MODULES, NULL, NULL));
+}
