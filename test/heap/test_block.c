@@ -150,18 +150,18 @@ static void five_free(unsigned char **p)
 TEST(block_list_that_was_overwritten_is_cut_in_front_of_the_damage)
 {
     static const struct {
-        size_t at;
-        unsigned taken;                        /* blocks of the list that can still be had */
-    } damage[] = {{0, 2},                      /* p[2]'s next */
-                  {8, 1},                      /* p[2]'s back: p[3] cannot leave the list */
-                  {0 - (size_t)HEADER, 1},     /* p[2]'s length */
-                  {0 - (size_t)HEADER + 8, 1}, /* p[2]'s state */
-                  {112, 1},                    /* the length of the block behind p[2] */
-                  {124, 1}};                   /* its seal */
+        ptrdiff_t at;
+        unsigned taken;                       /* blocks of the list that can still be had */
+    } damage[] = {{0, 2},                     /* p[2]'s next */
+                  {8, 1},                     /* p[2]'s back: p[3] cannot leave the list */
+                  {-(ptrdiff_t)HEADER, 1},    /* p[2]'s length */
+                  {8 - (ptrdiff_t)HEADER, 1}, /* p[2]'s state */
+                  {112, 1},                   /* the length of the block behind p[2] */
+                  {124, 1}};                  /* its seal */
     unsigned char *p[5];
 
     for (size_t i = 0; i < sizeof damage / sizeof damage[0]; i++) {
-        mm_test_row("damage at", damage[i].at);
+        mm_test_row("damage at", (uint64_t)damage[i].at);
         five_free(p);
         memset(p[2] + damage[i].at, 0x66, 4);
 

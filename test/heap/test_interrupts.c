@@ -7,7 +7,7 @@
  */
 #include "heap_test.h"
 
-#include "mm_cpu.h"
+#include "fake_port.h"
 
 static struct mm_heap heap;
 static struct pool pool;
@@ -31,7 +31,7 @@ static size_t runs_out_bytes(void)
 
 static enum mm_err run_alloc(void *context, size_t bytes, void **out)
 {
-    mm_guard_t guard = mm_cpu_guard();
+    const bool interrupts_on = fake_port_guard();
     unsigned i = 0;
 
     (void)context;
@@ -41,7 +41,7 @@ static enum mm_err run_alloc(void *context, size_t bytes, void **out)
         run_out_bytes[i] = bytes;
         *out = run_memory[i];
     }
-    mm_cpu_unguard(guard);
+    fake_port_unguard(interrupts_on);
     return i < RUNS && bytes <= RUN_BYTES ? MM_OK : MM_ERR_NO_MEMORY;
 }
 
