@@ -3,6 +3,8 @@
  */
 #include "heap_test.h"
 
+#include "heap/block.h"
+
 static struct mm_heap heap;
 static struct pool pool;
 static unsigned char lent[8192] __attribute__((aligned(64)));
@@ -27,6 +29,30 @@ TEST(block_free_merges_three_neighbours_in_each_order)
         CHECK(all == p[0]);
         CHECK_OK(mm_heap_free(&heap, all));
         CHECK_OK(mm_heap_free(&heap, fence));
+        end_heap(&heap, NULL);
+    }
+}
+
+/* No header is left inside a block that would pass for one: neither the list nor a free may end up
+ * there, however links are damaged. */
+TEST(block_headers_inside_a_block_are_gone)
+{
+    unsigned char *p[4];
+
+    for (unsigned order = 0; order < 2; order++) {
+        lent_heap(&heap, lent, sizeof lent);
+        for (unsigned i = 0; i < 4; i++)
+            p[i] = mm_heap_alloc(&heap, 48);
+        CHECK_OK(mm_heap_free(&heap, p[order == 0 ? 0 : 1]));
+        CHECK_OK(mm_heap_free(&heap, p[order == 0 ? 1 : 0]));
+        CHECK_EQ(((struct block *)(p[1] - HEADER))->state, BLOCK_GONE);
+        CHECK(block_sealed(SECRET, (struct block *)(p[1] - HEADER)));
+        CHECK_EQ(((struct block *)(p[0] - HEADER))->state, BLOCK_FREE);
+        CHECK(mm_heap_realloc(&heap, p[2], 16) == p[2]);
+        CHECK_OK(mm_heap_free(&heap, p[3]));
+        CHECK(mm_heap_realloc(&heap, p[2], 200) == p[2]); /* over what was p[3] */
+        CHECK_EQ(((struct block *)(p[3] - HEADER))->state, BLOCK_GONE);
+        CHECK_OK(mm_heap_free(&heap, p[2]));
         end_heap(&heap, NULL);
     }
 }

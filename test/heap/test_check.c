@@ -165,6 +165,26 @@ TEST(check_finds_sealed_headers_that_contradict_each_other)
     CHECK_EQ(mm_heap_check(&heap, NULL), 1);
 }
 
+TEST(check_finds_free_blocks_that_touch)
+{
+    unsigned char *p[6];
+    struct block *first, *second, *end;
+    uint32_t units;
+
+    mixed_heap(p);
+    first = (struct block *)(p[5] + 48); /* the last in the list, up to the end mark */
+    end = (struct block *)(lent + sizeof lent - HEADER);
+    units = first->units;
+    CHECK(block_next(first) == end && block_links(first)->next == NULL);
+    block_write(SECRET, first, 2, first->units_before, BLOCK_FREE);
+    second = block_next(first);
+    block_write(SECRET, second, units - 2, 2, BLOCK_FREE);
+    block_write(SECRET, end, 0, units - 2, BLOCK_END);
+    block_links(first)->next = second;
+    *block_links(second) = (struct block_links){.next = NULL, .back = first};
+    CHECK_EQ(mm_heap_check(&heap, NULL), 1);
+}
+
 TEST(check_finds_regions_that_are_not_sorted)
 {
     struct mm_heap_region *a, *b;

@@ -149,3 +149,24 @@ TEST(region_header_that_was_overwritten_is_reported_and_not_followed)
     CHECK_EQ(mm_test_report(0)->kind, MM_REPORT_CORRUPT);
     mm_test_reports_clear();
 }
+
+TEST(region_header_with_any_word_changed_is_not_believed)
+{
+    unsigned char *header;
+    void *p;
+
+    next_page[0] = 0;
+    ordered_heap();
+    p = mm_heap_alloc(&heap, 3000);
+    header = (unsigned char *)heap.region;
+    for (size_t i = 0; i < sizeof(struct mm_heap_region); i++) {
+        mm_test_row("byte", i);
+        header[i] ^= 1;
+        CHECK_ERR(mm_heap_free(&heap, p), MM_ERR_CORRUPT);
+        CHECK_EQ(mm_heap_trim(&heap), 0);
+        header[i] ^= 1;
+    }
+    mm_test_reports_clear();
+    CHECK_OK(mm_heap_free(&heap, p));
+    end_heap(&heap, NULL);
+}
