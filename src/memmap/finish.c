@@ -5,9 +5,10 @@
  *             usable entries meet inside it. Handing out such a frame hands out what is not there;
  *             dropping one whose parts add up wastes it.
  * Idea        Whole frames of a piece pass through. The bytes of a shared frame are added up; it
- *             is usable when all 4096 are, otherwise its type is the greatest other one.
- * Invariants  Uses and types but USABLE are frame-granular before (I4 of memmap.c), so a shared
- *             frame has one use throughout. Its node is that of its first byte.
+ *             is usable when all 4096 are.
+ * Invariants  Uses and types but USABLE are frame-granular before (I4 of memmap.c). So a shared
+ *             frame has one use throughout, and its parts are usable and not, or differ only in
+ *             node; its node is that of its first byte.
  *             Each new edge is an old one rounded, so it never needs more entries than before.
  * Locking     The caller serialises.
  * Cost        O(ranges), three passes.
@@ -15,6 +16,7 @@
  */
 #include "memmap/memmap_internal.h"
 
+#include "base/assert.h"
 #include "base/bits.h"
 
 /* A frame of which several pieces have a part. */
@@ -34,10 +36,7 @@ static void shared_add(struct shared_frame *frame, const struct mm_mem_range *ra
     }
     if (range->type == MM_MEM_USABLE)
         frame->usable_bytes += bytes;
-    if (range->type > frame->result.type)
-        frame->result.type = range->type;
-    if (range->use > frame->result.use)
-        frame->result.use = range->use;
+    MM_ASSERT2(range->use == frame->result.use, range->start.raw, frame->result.use);
 }
 
 static void shared_close(struct shared_frame *frame, struct mm_memmap_rewrite *rewrite)

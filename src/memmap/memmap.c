@@ -19,6 +19,7 @@
  */
 #include "memmap/memmap_internal.h"
 
+#include "base/assert.h"
 #include "base/bits.h"
 #include "base/break.h"
 #include "base/checked.h"
@@ -176,26 +177,29 @@ enum mm_err mm_memmap_reserve(struct mm_memmap *map, mm_phys_t start, uint64_t b
 enum mm_err mm_memmap_reserve_pc(struct mm_memmap *map, mm_phys_t ebda)
 {
     uint64_t high = ebda.raw != 0 ? ebda.raw : PC_LOW_END;
-    struct mm_memmap_change low_frame, upper;
-    uint32_t peak[2], count[2];
+    struct mm_memmap_change frame, upper;
+    uint32_t frame_peak, frame_count, upper_peak, upper_count;
     enum mm_err err;
 
     if (high > PC_LOW_END)
         return MM_ERR_BAD_ARG;
     if (!is_open(map))
         return MM_ERR_BUSY;
-    err = reservation(map, 0, MM_FRAME_BYTES, MM_USE_KEEP, &low_frame);
+    err = reservation(map, 0, MM_FRAME_BYTES, MM_USE_KEEP, &frame);
     if (err == MM_OK)
         err = reservation(map, high, PC_LOW_BARRIER - high, MM_USE_KEEP, &upper);
     if (err != MM_OK || MM_BREAK_IGNORE_RESERVATION)
         return err;
-    mm_memmap_plan(map, &low_frame, &peak[0], &count[0]);
-    mm_memmap_plan(map, &upper, &peak[1], &count[1]);
-    if (peak[0] > map->capacity ||
-        (uint64_t)peak[1] + count[0] > (uint64_t)map->capacity + map->count)
+    mm_memmap_plan(map, &frame, &frame_peak, &frame_count);
+    mm_memmap_plan(map, &upper, &upper_peak, &upper_count);
+    if ((uint64_t)upper_peak + frame_count > (uint64_t)map->capacity + map->count)
         return MM_ERR_NO_ROOM;
-    err = mm_memmap_apply(map, &low_frame);
-    return err != MM_OK ? err : mm_memmap_apply(map, &upper);
+    err = mm_memmap_apply(map, &frame);
+    if (err != MM_OK)
+        return err; /* nothing changed yet */
+    err = mm_memmap_apply(map, &upper);
+    MM_ASSERT2(err == MM_OK, map->count, map->capacity);
+    return err;
 }
 
 enum mm_err mm_memmap_close(struct mm_memmap *map)

@@ -235,12 +235,12 @@ static bool damaged_block_is_harmless(const uint8_t *block, size_t bytes, uint64
 TEST(dumps_with_one_byte_changed_are_harmless)
 {
     static const uint8_t change[] = {0x01, 0x80, 0xff, 0x10};
+    unsigned whole = 0, tried = 0;
 
     for (size_t i = 0; i < LENGTH(dump); i++) {
-        unsigned whole = 0, tried = 0;
         size_t bytes;
         uint8_t *block = dump_read(i, &bytes);
-        size_t most = dump[i].name[0] == 'u' ? 150 : 0;
+        size_t most = dump[i].name[0] == 'u' ? 50 : 0;
 
         for (size_t n = 0; n < (most != 0 ? most : bytes); n++) {
             size_t o = most != 0 ? mm_test_below(bytes) : n;
@@ -254,10 +254,11 @@ TEST(dumps_with_one_byte_changed_are_harmless)
             tried += 2;
             block[o] = before;
         }
-        /* Most bytes are data, so most blocks are still read; some bytes are framing. */
-        CHECK(whole > tried / 4 && whole < tried);
         free(block);
     }
+    /* Most bytes are data, so most blocks are still read; some bytes are framing. */
+    mm_test_row("of", tried);
+    CHECK(whole > tried / 4 && whole < tried);
 }
 
 /* The framing and the maps' headers, with every value of each byte. */
@@ -274,7 +275,7 @@ TEST(dumps_with_any_value_in_a_size_are_harmless)
                 uint8_t before = block[at];
 
                 mm_test_row(dump[i].name, at);
-                for (unsigned value = 0; value < 256; value += w == 0 ? 1 : 37) {
+                for (unsigned value = 0; value < 256; value += w == 0 ? 1 : 83) {
                     block[at] = (uint8_t)value;
                     (void)damaged_block_is_harmless(block, bytes, dump[i].at);
                 }

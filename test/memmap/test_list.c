@@ -358,3 +358,48 @@ TEST(list_reserve_pc_and_take_and_give_without_room_change_nothing)
     CHECK_EQ(refused[1], 2);
     CHECK(refused[2] > 0);
 }
+
+/* Frame 0 and the upper range are one reservation: both or none, whatever is there already. */
+TEST(list_reserve_pc_is_all_or_nothing_in_any_map)
+{
+    static struct map large;
+    unsigned refused = 0, done = 0;
+
+    for (unsigned round = 0; round < 400; round++) {
+        struct mm_memmap *map = map_init(&large, ROOM, 21);
+        uint64_t ebda = mm_test_below(3) ? mm_test_below(0xa0001) : mm_test_below(0x3000);
+        uint32_t before;
+
+        mm_test_row("round", round);
+        for (uint64_t n = mm_test_below(10); n > 0; n--) {
+            uint64_t start = mm_test_below(2) ? mm_test_below(4) * FRAME : mm_test_below(0x110000);
+
+            CHECK_OK(mm_memmap_add(map, mm_phys(start), mm_test_below(0x40000), MM_MEM_USABLE));
+            CHECK_OK(mm_memmap_reserve(map, mm_phys(mm_test_below(0x110000)),
+                                       mm_test_below(0x20000), MM_USE_KEEP));
+        }
+        before = map->count;
+        reference = large;
+        CHECK_OK(mm_memmap_reserve_pc(map, mm_phys(ebda)));
+        for (uint32_t capacity = before; capacity < before + 6; capacity++) {
+            enum mm_err err;
+
+            m = reference;
+            m.map.range = m.storage;
+            m.map.capacity = capacity;
+            err = mm_memmap_reserve_pc(&m.map, mm_phys(ebda));
+            if (err == MM_OK) {
+                CHECK_EQ(m.map.count, map->count);
+                CHECK(memcmp(m.storage, large.storage, map->count * sizeof m.storage[0]) == 0);
+                done++;
+                continue;
+            }
+            CHECK_ERR(err, MM_ERR_NO_ROOM);
+            CHECK_EQ(m.map.count, before);
+            CHECK(memcmp(m.storage, reference.storage, sizeof m.storage) == 0);
+            refused++;
+        }
+        CHECK_OK(mm_memmap_reserve_pc(&m.map, mm_phys(ebda))); /* five more are ample */
+    }
+    CHECK(refused > 0 && done > 0);
+}

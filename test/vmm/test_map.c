@@ -346,8 +346,8 @@ TEST(map_of_combining_types_on_a_cpu_without_them_is_unsupported)
 TEST(a_user_page_beside_a_kernel_page_in_the_lower_half_works)
 {
     fixture_start(4, true, 1);
-    CHECK_OK(map(&fx.kernel, LOW, RAM_START, K4, MM_PROT_RW));
-    CHECK_OK(map(&fx.kernel, LOW + K4, RAM_START, K4, MM_PROT_RW | MM_PROT_USER));
+    CHECK_OK(map(&fx.kernel, LOW, DATA, K4, MM_PROT_RW));
+    CHECK_OK(map(&fx.kernel, LOW + K4, DATA, K4, MM_PROT_RW | MM_PROT_USER));
     fake_user(true);
     CHECK_EQ(fake_read64(mm_virt(LOW)).fault, FAKE_USER_DENIED);
     CHECK_EQ(fake_read64(mm_virt(LOW + K4)).fault, FAKE_OK);
@@ -359,8 +359,8 @@ TEST(a_user_page_beside_a_kernel_page_in_the_lower_half_works)
 TEST(pages_of_the_kernel_half_are_global_and_of_the_lower_half_are_not)
 {
     fixture_start(4, true, 1);
-    CHECK_OK(map(&fx.kernel, LOW, RAM_START, K4, MM_PROT_RW));
-    CHECK_OK(map(&fx.kernel, HIGH, RAM_START, K4, MM_PROT_RW));
+    CHECK_OK(map(&fx.kernel, LOW, DATA, K4, MM_PROT_RW));
+    CHECK_OK(map(&fx.kernel, HIGH, DATA, K4, MM_PROT_RW));
     CHECK(!fake_read64(mm_virt(LOW)).global);
     CHECK(fake_read64(mm_virt(HIGH)).global);
     fixture_sound(&fx.kernel);

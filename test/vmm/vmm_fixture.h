@@ -22,12 +22,16 @@
 #define K4  UINT64_C(0x1000)
 #define M2  (2 * MIB)
 
+/* All of it is for tables. */
 #define RAM_START MIB
 #define RAM_BYTES (16 * MIB)
 
 /* Addresses for tests. A 1 GiB boundary in the lower half, and one in the upper half. */
 #define LOW  UINT64_C(0x0000004000000000)
 #define HIGH UINT64_C(0xffffa00000000000)
+
+/* Frames to map that are not RAM: reads give ones, writes are lost. */
+#define DATA (8 * GIB)
 
 struct fixture {
     struct mm_test_frames frames;

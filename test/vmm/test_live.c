@@ -1,0 +1,255 @@
+/*
+ * test_live.c - start-up: reserving what the CPU runs on, the direct map, and verifying a root
+ * before it is loaded.
+ */
+#include "vmm_fixture.h"
+
+#include "mm/memmap.h"
+
+#define FOREIGN UINT64_C(0x4000000) /* tables of the loader, in usable memory */
+
+static struct mm_mem_range ranges[64];
+static struct mm_memmap memmap;
+
+static uint64_t *foreign(unsigned table)
+{
+    return (uint64_t *)fake_ram(mm_phys(FOREIGN + table * K4), K4);
+}
+
+/* Identity map of 1 GiB by a 1 GiB page, and 2 MiB of 4 KiB pages at the top of the lower half. */
+static void foreign_start(void)
+{
+    fixture_machine(4, true, 1);
+    fake_ram_add(mm_phys(FOREIGN), 16 * K4);
+    foreign(0)[0] = (FOREIGN + 1 * K4) | 3;
+    foreign(0)[255] = (FOREIGN + 3 * K4) | 3;
+    foreign(1)[0] = 0x83;
+    foreign(3)[511] = (FOREIGN + 5 * K4) | 3;
+    foreign(5)[511] = (FOREIGN + 9 * K4) | 3;
+    for (unsigned i = 0; i < 512; i++)
+        foreign(9)[i] = (16 * MIB + i * K4) | 3;
+    fake_cpu(0)->root = mm_phys(FOREIGN);
+    fake_cpu(0)->root_loaded = true;
+}
+
+static void memmap_begin(void)
+{
+    CHECK_OK(mm_memmap_init(&memmap, ranges, 64, 46));
+}
+
+static void add(uint64_t start, uint64_t bytes, enum mm_mem_type type)
+{
+    CHECK_OK(mm_memmap_add(&memmap, mm_phys(start), bytes, type));
+}
+
+static unsigned use_of(uint64_t phys)
+{
+    struct mm_mem_range range;
+
+    CHECK_OK(mm_memmap_find(&memmap, mm_phys(phys), &range));
+    return range.use;
+}
+
+/* ---- reserve ---- */
+
+#define TOP_PAGES UINT64_C(0x00007fffffe00000) /* the 4 KiB pages above */
+
+TEST(reserve_live_keeps_tables_stack_and_descriptor_tables)
+{
+    const struct fake_anchor anchor[] = {
+        {mm_virt(0x200010), 1, MM_PROT_EXEC},
+        {mm_virt(TOP_PAGES + 8 * K4 + 0xff8), 8, MM_PROT_WRITE},
+        {mm_virt(0x300ff0), 0x20, MM_PROT_READ}, /* two frames */
+        {mm_virt(TOP_PAGES + 32 * K4), 16 * 256, MM_PROT_READ},
+    };
+
+    foreign_start();
+    fake_anchors(anchor, 4, false);
+    memmap_begin();
+    add(0, 256 * MIB, MM_MEM_USABLE);
+    CHECK_OK(mm_memmap_finish(&memmap));
+    CHECK_OK(mm_vmm_reserve_live(&memmap, fake_window(), NULL));
+    for (unsigned i = 0; i < 16; i++) {
+        bool table = i == 0 || i == 1 || i == 3 || i == 5 || i == 9;
+
+        mm_test_row("frame", i);
+        CHECK_EQ(use_of(FOREIGN + i * K4), table ? MM_USE_BOOT : MM_USE_FREE);
+    }
+    CHECK_EQ(use_of(16 * MIB + 8 * K4), MM_USE_BOOT);
+    CHECK_EQ(use_of(16 * MIB + 9 * K4), MM_USE_FREE);
+    CHECK_EQ(use_of(0x300000), MM_USE_BOOT);
+    CHECK_EQ(use_of(0x301000), MM_USE_BOOT);
+    CHECK_EQ(use_of(0x302000), MM_USE_FREE);
+    CHECK_EQ(use_of(16 * MIB + 32 * K4), MM_USE_BOOT);
+    CHECK_EQ(use_of(0x200000), MM_USE_FREE); /* code is the image's, reserved as such */
+}
+
+TEST(reserve_live_passes_by_tables_that_map_themselves)
+{
+    foreign_start();
+    foreign(0)[510] = FOREIGN | 3;
+    memmap_begin();
+    add(0, 256 * MIB, MM_MEM_USABLE);
+    CHECK_OK(mm_memmap_finish(&memmap));
+    CHECK_OK(mm_vmm_reserve_live(&memmap, fake_window(), NULL));
+    CHECK_EQ(use_of(FOREIGN + 9 * K4), MM_USE_BOOT);
+}
+
+TEST(reserve_live_refuses_what_it_cannot_follow)
+{
+    const struct fake_anchor lost = {mm_virt(LOW), 8, MM_PROT_WRITE};
+    const struct fake_anchor code = {mm_virt(0), 1, MM_PROT_EXEC};
+    const struct fake_anchor both[] = {code, lost};
+    struct mm_space_fail why;
+
+    foreign_start();
+    memmap_begin();
+    add(0, 256 * MIB, MM_MEM_USABLE);
+    CHECK_OK(mm_memmap_finish(&memmap));
+    foreign(1)[7] = UINT64_C(1) << 50 | 3;
+    CHECK_ERR(mm_vmm_reserve_live(&memmap, fake_window(), &why), MM_ERR_MALFORMED);
+    CHECK_EQ(why.level, 3);
+    CHECK_EQ(why.virt.raw, 7 * GIB);
+    foreign(1)[7] = UINT64_C(0x5000003);
+    CHECK_ERR(mm_vmm_reserve_live(&memmap, fake_window(), &why), MM_ERR_WINDOW);
+    CHECK_EQ(why.entry, 0x5000003);
+    foreign(1)[7] = 0;
+    fake_anchors(both, 2, false);
+    CHECK_ERR(mm_vmm_reserve_live(&memmap, fake_window(), &why), MM_ERR_NOT_FOUND);
+    CHECK_EQ(why.virt.raw, LOW);
+}
+
+/* ---- the direct map ---- */
+
+static void ram_start(struct mm_layout *layout)
+{
+    fixture_machine(4, true, 1);
+    fixture_vmm(layout);
+    fixture_cpu_init(0);
+    CHECK_OK(mm_space_create(&fx.vmm, &fx.kernel, MM_SPACE_KERNEL));
+    memmap_begin();
+    add(0, 0x9f000, MM_MEM_USABLE);
+    add(0x9f000, 0x61000, MM_MEM_RESERVED);
+    add(MIB, 2 * GIB - 2 * MIB, MM_MEM_USABLE);
+    add(2 * GIB - MIB, MIB / 2, MM_MEM_ACPI_RECLAIM); /* touches the usable one: one stretch */
+    add(2 * GIB - MIB / 2, MIB / 2, MM_MEM_RUNTIME);
+    add(3 * GIB, GIB, MM_MEM_DEVICE);
+    add(4 * GIB, 2 * GIB + K4, MM_MEM_USABLE);
+    add(8 * GIB, GIB, MM_MEM_PERSISTENT);
+    CHECK_OK(mm_memmap_reserve(&memmap, mm_phys(64 * MIB), MIB, MM_USE_IMAGE));
+    CHECK_OK(mm_memmap_finish(&memmap));
+}
+
+TEST(map_ram_maps_ram_and_nothing_else)
+{
+    static const struct {
+        uint64_t start, bytes;
+    } expected[] = {{0, 0x9f000}, {MIB, 2 * GIB - MIB - MIB / 2}, {4 * GIB, 2 * GIB + K4}};
+    struct mm_space_stats stats;
+    struct mm_space_run run;
+    mm_virt_t cursor = mm_virt(0);
+
+    ram_start(NULL);
+    CHECK_OK(mm_space_map_ram(&fx.kernel, &memmap, NULL));
+    for (unsigned i = 0; i < 3; i++) {
+        mm_test_row("stretch", i);
+        CHECK_OK(mm_space_query(&fx.kernel, &cursor, mm_virt(0), &run));
+        CHECK_EQ(run.virt.raw, UINT64_C(0xffff900000000000) + expected[i].start);
+        CHECK_EQ(run.phys.raw, expected[i].start);
+        CHECK_EQ(run.bytes, expected[i].bytes);
+        CHECK_EQ(run.prot, MM_PROT_RW);
+        CHECK_EQ(run.type, MM_MEMTYPE_WB);
+    }
+    CHECK_ERR(mm_space_query(&fx.kernel, &cursor, mm_virt(0), &run), MM_ERR_NOT_FOUND);
+    mm_space_get_stats(&fx.kernel, &stats);
+    CHECK_EQ(stats.leaf_1g, 1 + 1); /* at 4 and 5 GiB; the stretch from 1 MiB ends below 2 GiB */
+    CHECK_EQ(stats.leaf_2m, 511 + 511);
+    CHECK_EQ(stats.leaf_4k, 0x9f + 256 + 384 + 1);
+    CHECK_EQ(space_faults(&fx.kernel), 0);
+}
+
+TEST(map_ram_changes_nothing_when_a_later_stretch_does_not_fit)
+{
+    struct state before, after;
+    struct mm_space_fail why;
+
+    ram_start(NULL);
+    CHECK_OK(map(&fx.kernel, UINT64_C(0xffff900000000000) + 5 * GIB, DATA, K4, MM_PROT_RW));
+    before = state_of(&fx.kernel);
+    CHECK_ERR(mm_space_map_ram(&fx.kernel, &memmap, &why), MM_ERR_EXISTS);
+    CHECK_EQ(why.virt.raw, UINT64_C(0xffff900000000000) + 5 * GIB);
+    after = state_of(&fx.kernel);
+    CHECK_EQ(after.stats.mapped_frames, 1);
+    CHECK_EQ(after.stats.tables, before.stats.tables);
+    CHECK_EQ(after.frames_used, before.frames_used);
+    CHECK_EQ(space_faults(&fx.kernel), 0);
+}
+
+TEST(map_ram_refuses_a_direct_map_that_is_too_small)
+{
+    struct mm_layout layout = {.direct_map = {{HIGH}, 6 * GIB}};
+    struct mm_space_stats stats;
+
+    ram_start(&layout);
+    CHECK_ERR(mm_space_map_ram(&fx.kernel, &memmap, NULL), MM_ERR_NO_ADDRESS);
+    mm_space_get_stats(&fx.kernel, &stats);
+    CHECK_EQ(stats.mapped_frames, 0);
+    CHECK_EQ(stats.tables, 1);
+}
+
+/* ---- verify ---- */
+
+#define CODE  UINT64_C(0x200010)
+#define STACK UINT64_C(0x301ffc) /* crosses into the next page */
+#define GDT   UINT64_C(0x400000)
+
+static const struct fake_anchor verify_anchor[] = {
+    {{CODE}, 1, MM_PROT_EXEC}, {{STACK}, 8, MM_PROT_WRITE}, {{GDT}, 2 * 4096, MM_PROT_READ}};
+
+/* The same addresses under a space of our own; each row leaves out or changes one thing. */
+static const struct {
+    uint64_t code_phys, code_prot, stack_prot, stack_pages, gdt_phys, gdt_pages;
+    enum mm_err err;
+    uint64_t where;
+} verify_rows[] = {
+    {0x200000, MM_PROT_RX, MM_PROT_RW, 2, GDT, 2, MM_OK, 0},
+    {0x200000, MM_PROT_READ, MM_PROT_RW, 2, GDT, 2, MM_ERR_NOT_FOUND, 0x200000},
+    {0x201000, MM_PROT_RX, MM_PROT_RW, 2, GDT, 2, MM_ERR_NOT_FOUND, 0x200000},
+    {0x200000, MM_PROT_RX, MM_PROT_READ, 2, GDT, 2, MM_ERR_NOT_FOUND, 0x301000},
+    {0x200000, MM_PROT_RX, MM_PROT_RW, 1, GDT, 2, MM_ERR_NOT_FOUND, 0x302000},
+    {0x200000, MM_PROT_RX, MM_PROT_RW, 2, GDT + K4, 2, MM_ERR_NOT_FOUND, GDT},
+    {0x200000, MM_PROT_RX, MM_PROT_RW, 2, GDT, 1, MM_ERR_NOT_FOUND, GDT + K4},
+};
+
+TEST(verify_finds_each_thing_that_the_cpu_would_miss)
+{
+    struct fake_counts before;
+
+    foreign_start();
+    fake_anchors(verify_anchor, 3, true);
+    fixture_vmm(NULL);
+    fixture_cpu_init(0);
+    CHECK_OK(mm_space_create(&fx.vmm, &fx.kernel, MM_SPACE_KERNEL));
+    for (unsigned i = 0; i < sizeof verify_rows / sizeof verify_rows[0]; i++) {
+        struct mm_space_fail why = {.err = MM_OK};
+
+        mm_test_row("verify", i);
+        CHECK_OK(map(&fx.kernel, 0x200000, verify_rows[i].code_phys, K4,
+                     (unsigned)verify_rows[i].code_prot));
+        CHECK_OK(map(&fx.kernel, 0x301000, 0x301000, verify_rows[i].stack_pages * K4,
+                     (unsigned)verify_rows[i].stack_prot));
+        CHECK_OK(map(&fx.kernel, GDT, verify_rows[i].gdt_phys, verify_rows[i].gdt_pages * K4,
+                     MM_PROT_READ));
+        before = fake_counts();
+        CHECK_ERR(mm_space_verify(&fx.kernel, &why), verify_rows[i].err);
+        CHECK_EQ(fake_counts().stores + fake_counts().swaps, before.stores + before.swaps);
+        CHECK_EQ(why.err, verify_rows[i].err);
+        if (why.err != MM_OK)
+            CHECK_EQ(why.virt.raw, verify_rows[i].where);
+        else
+            CHECK_OK(mm_space_activate(&fx.kernel)); /* the machine fails if that was wrong */
+        fake_cpu(0)->root = mm_phys(FOREIGN);
+        CHECK_OK(
+            mm_space_unmap(&fx.kernel, mm_virt(0x200000), 0x400000, MM_RANGE_HOLES, NULL, NULL));
+    }
+}

@@ -1,0 +1,222 @@
+/*
+ * test_protect.c - changing rights: what stays, who is flushed, what the rules forbid.
+ */
+#include "vmm_fixture.h"
+
+static struct mm_translation at(uint64_t virt)
+{
+    struct mm_translation got;
+
+    CHECK_OK(mm_space_translate(&fx.kernel, mm_virt(virt), &got, NULL));
+    return got;
+}
+
+TEST(protect_keeps_frame_size_type_accessed_and_dirty)
+{
+    static const uint64_t bytes[] = {K4, M2, GIB};
+
+    fixture_start(4, true, 1);
+    for (unsigned i = 0; i < 3; i++) {
+        struct mm_map_request request = request_of(HIGH, 4 * GIB, bytes[i], MM_PROT_RW);
+
+        mm_test_row("size", i);
+        request.type = MM_MEMTYPE_WC;
+        CHECK_OK(mm_space_map(&fx.kernel, &request, NULL));
+        CHECK_EQ(fake_write64(mm_virt(HIGH), 1).fault, FAKE_OK);
+        CHECK_OK(protect(&fx.kernel, HIGH, bytes[i], MM_PROT_READ));
+        CHECK_EQ(at(HIGH).prot, MM_PROT_READ);
+        CHECK_EQ(at(HIGH).phys.raw, 4 * GIB);
+        CHECK_EQ(at(HIGH).leaf_bytes, bytes[i]);
+        CHECK_EQ(at(HIGH).type, MM_MEMTYPE_WC);
+        CHECK(at(HIGH).accessed && at(HIGH).dirty);
+        CHECK(fake_read64(mm_virt(HIGH)).global);
+        CHECK_OK(protect(&fx.kernel, HIGH, bytes[i], MM_PROT_RW));
+        CHECK(at(HIGH).accessed && at(HIGH).dirty);
+        CHECK_EQ(at(HIGH).type, MM_MEMTYPE_WC);
+        CHECK_OK(unmap(&fx.kernel, HIGH, bytes[i]));
+    }
+    fixture_sound(&fx.kernel);
+}
+
+/* Clear A and D (bits 5, 6) in the leaf behind the walkers' backs, so that they set them again at
+ * the next store: between the load of the entry and its exchange. */
+static void make_clean(uint64_t virt)
+{
+    struct mm_walk_step step[MM_WALK_STEPS];
+    unsigned count = mm_space_walk(&fx.kernel, mm_virt(virt), step);
+    uint64_t *table = (uint64_t *)fake_ram(step[count - 1].table, K4);
+
+    table[step[count - 1].index] &= ~UINT64_C(0x60);
+    CHECK(!at(virt).dirty && !at(virt).accessed);
+}
+
+TEST(protect_loses_no_mark_that_the_hardware_sets_meanwhile)
+{
+    fixture_start(4, true, 2);
+    CHECK_OK(map(&fx.kernel, LOW, 4 * GIB, 2 * K4, MM_PROT_RW));
+    fake_watch(mm_virt(LOW), FAKE_WATCH_READ | FAKE_WATCH_WRITE);
+    make_clean(LOW);
+    CHECK_OK(protect(&fx.kernel, LOW, K4, MM_PROT_READ));
+    CHECK(at(LOW).dirty);
+    CHECK_EQ(at(LOW).prot, MM_PROT_READ);
+    fixture_sound(&fx.kernel);
+}
+
+TEST(a_split_loses_no_mark_that_the_hardware_sets_meanwhile)
+{
+    fixture_start(4, true, 2);
+    CHECK_OK(map(&fx.kernel, LOW, 4 * GIB, M2, MM_PROT_RW));
+    fake_watch(mm_virt(LOW), FAKE_WATCH_READ | FAKE_WATCH_WRITE);
+    make_clean(LOW);
+    CHECK_OK(protect(&fx.kernel, LOW + M2 - K4, K4, MM_PROT_READ));
+    CHECK(at(LOW + 100 * K4).dirty); /* the whole page was written to */
+    CHECK(at(LOW + M2 - K4).dirty);
+    fixture_sound(&fx.kernel);
+}
+
+TEST(protect_that_takes_a_right_away_holds_on_every_cpu_when_it_returns)
+{
+    fixture_start(4, true, 3);
+    CHECK_OK(map(&fx.kernel, HIGH, DATA, K4, MM_PROT_RW));
+    for (unsigned i = 0; i < 3; i++) {
+        fake_cpu_set(i);
+        CHECK_EQ(fake_write64(mm_virt(HIGH), 1).fault, FAKE_OK);
+    }
+    fake_cpu_set(1);
+    CHECK_OK(protect(&fx.kernel, HIGH, K4, MM_PROT_READ));
+    CHECK_EQ(mm_test_shootdowns().count, 1);
+    CHECK_EQ(mm_test_shootdowns().last.bits[0], 0x5);
+    for (unsigned i = 0; i < 3; i++) {
+        fake_cpu_set(i);
+        CHECK_EQ(fake_write64(mm_virt(HIGH), 1).fault, FAKE_WRITE_DENIED);
+        CHECK_EQ(fake_read64(mm_virt(HIGH)).fault, FAKE_OK);
+    }
+    fake_cpu_set(0);
+    fixture_sound(&fx.kernel);
+}
+
+TEST(protect_that_only_adds_rights_or_changes_nothing_flushes_nothing)
+{
+    struct fake_counts before;
+
+    fixture_start(4, true, 2);
+    CHECK_OK(map(&fx.kernel, HIGH, DATA, K4, MM_PROT_READ));
+    CHECK_EQ(fake_read64(mm_virt(HIGH)).fault, FAKE_OK);
+    before = fake_counts();
+    CHECK_OK(protect(&fx.kernel, HIGH, K4, MM_PROT_RW));
+    CHECK_OK(protect(&fx.kernel, HIGH, K4, MM_PROT_RW));
+    CHECK_EQ(fake_counts().flush_page, before.flush_page);
+    CHECK_EQ(fake_counts().flush_all, before.flush_all);
+    CHECK_EQ(mm_test_shootdowns().count, 0);
+    CHECK(fake_write64(mm_virt(HIGH), 1).spurious); /* once */
+    CHECK_EQ(fake_write64(mm_virt(HIGH), 1).fault, FAKE_OK);
+    fixture_sound(&fx.kernel);
+}
+
+TEST(protect_of_a_part_of_a_large_page_splits_it)
+{
+    struct mm_space_stats stats;
+
+    fixture_start(4, true, 2);
+    CHECK_OK(map(&fx.kernel, HIGH, 4 * GIB, GIB, MM_PROT_RW));
+    CHECK_EQ(fake_write64(mm_virt(HIGH + 9 * M2), 1).fault, FAKE_OK);
+    CHECK_OK(protect(&fx.kernel, HIGH + 9 * M2 + K4, M2, MM_PROT_READ));
+    mm_space_get_stats(&fx.kernel, &stats);
+    CHECK_EQ(stats.leaf_1g, 0);
+    CHECK_EQ(stats.leaf_2m, 510);
+    CHECK_EQ(stats.leaf_4k, 1024);
+    CHECK_EQ(at(HIGH + 9 * M2).prot, MM_PROT_RW);
+    CHECK_EQ(at(HIGH + 9 * M2 + K4).prot, MM_PROT_READ);
+    CHECK_EQ(at(HIGH + 10 * M2).prot, MM_PROT_READ);
+    CHECK_EQ(at(HIGH + 10 * M2 + K4).prot, MM_PROT_RW);
+    CHECK_EQ(fake_write64(mm_virt(HIGH + 9 * M2), 1).fault, FAKE_OK);
+    CHECK_EQ(fake_write64(mm_virt(HIGH + 9 * M2 + K4), 1).fault, FAKE_WRITE_DENIED);
+    fixture_sound(&fx.kernel);
+}
+
+/* A CPU must never hold two sizes with different rights for one address: whatever it cached
+ * before, nothing of the large page is left when the first small one changes. */
+TEST(a_split_is_flushed_before_its_parts_change)
+{
+    fixture_start(4, true, 2);
+    CHECK_OK(map(&fx.kernel, LOW, 4 * GIB, M2, MM_PROT_RW));
+    fake_watch(mm_virt(LOW), FAKE_WATCH_READ | FAKE_WATCH_WRITE);
+    fake_watch(mm_virt(LOW + K4), FAKE_WATCH_READ | FAKE_WATCH_WRITE);
+    fake_walkers_run();
+    CHECK_OK(protect(&fx.kernel, LOW, K4, MM_PROT_READ));
+    CHECK_EQ(mm_test_shootdowns().count, 2); /* the split, then the change */
+    CHECK_EQ(fake_stale_entries(), 0);
+    CHECK(at(LOW).dirty);
+    fixture_sound(&fx.kernel);
+}
+
+TEST(protect_of_a_range_with_a_hole_changes_nothing)
+{
+    struct state before, after;
+    struct mm_space_fail why;
+
+    fixture_start(4, true, 1);
+    CHECK_OK(map(&fx.kernel, LOW, GIB, 4 * K4, MM_PROT_RW));
+    CHECK_OK(map(&fx.kernel, LOW + 5 * K4, GIB, K4, MM_PROT_RW));
+    before = state_of(&fx.kernel);
+    CHECK_ERR(mm_space_protect(&fx.kernel, mm_virt(LOW), 6 * K4, MM_PROT_READ, 0, NULL, &why),
+              MM_ERR_NOT_FOUND);
+    CHECK_EQ(why.virt.raw, LOW + 4 * K4);
+    after = state_of(&fx.kernel);
+    check_same_state(&before, &after);
+    CHECK_OK(mm_space_protect(&fx.kernel, mm_virt(LOW), 6 * K4, MM_PROT_READ, MM_RANGE_HOLES, NULL,
+                              NULL));
+    CHECK_EQ(at(LOW).prot, MM_PROT_READ);
+    CHECK_EQ(at(LOW + 5 * K4).prot, MM_PROT_READ);
+    fixture_sound(&fx.kernel);
+}
+
+static const struct {
+    uint64_t virt;
+    uint32_t prot, flags;
+    enum mm_err err;
+} rule_rows[] = {
+    {LOW, MM_PROT_NONE, 0, MM_ERR_BAD_ARG},
+    {LOW, MM_PROT_WRITE, 0, MM_ERR_BAD_ARG},
+    {LOW, MM_PROT_READ | 32, 0, MM_ERR_BAD_ARG},
+    {LOW, MM_PROT_READ, 4, MM_ERR_BAD_ARG},
+    {LOW, MM_PROT_RW | MM_PROT_EXEC, 0, MM_ERR_POLICY},
+    {LOW, MM_PROT_RW | MM_PROT_EXEC, MM_RANGE_WX, MM_OK},
+    {HIGH, MM_PROT_READ | MM_PROT_USER, 0, MM_ERR_POLICY},
+    {LOW, MM_PROT_READ | MM_PROT_USER, 0, MM_OK},
+};
+
+TEST(protect_refuses_what_the_rules_forbid)
+{
+    fixture_start(4, true, 1);
+    CHECK_OK(map(&fx.kernel, LOW, GIB, K4, MM_PROT_RW));
+    CHECK_OK(map(&fx.kernel, HIGH, GIB, K4, MM_PROT_RW));
+    for (unsigned i = 0; i < sizeof rule_rows / sizeof rule_rows[0]; i++) {
+        struct mm_space_fail why = {.err = MM_OK};
+
+        mm_test_row("rule", i);
+        CHECK_ERR(mm_space_protect(&fx.kernel, mm_virt(rule_rows[i].virt), K4, rule_rows[i].prot,
+                                   rule_rows[i].flags, NULL, &why),
+                  rule_rows[i].err);
+        CHECK_EQ(why.err, rule_rows[i].err);
+        if (rule_rows[i].err == MM_OK)
+            CHECK_EQ(at(rule_rows[i].virt).prot, rule_rows[i].prot);
+    }
+    fixture_sound(&fx.kernel);
+}
+
+TEST(with_a_gather_a_lowered_right_holds_when_the_gather_ends)
+{
+    struct mm_gather gather;
+
+    fixture_start(4, true, 2);
+    CHECK_OK(map(&fx.kernel, LOW, DATA, K4, MM_PROT_RW));
+    CHECK_EQ(fake_write64(mm_virt(LOW), 1).fault, FAKE_OK);
+    mm_gather_begin(&gather, &fx.kernel);
+    CHECK_OK(mm_space_protect(&fx.kernel, mm_virt(LOW), K4, MM_PROT_READ, 0, &gather, NULL));
+    CHECK_EQ(mm_test_shootdowns().count, 0);
+    mm_gather_end(&gather);
+    CHECK_EQ(mm_test_shootdowns().count, 1);
+    CHECK_EQ(fake_write64(mm_virt(LOW), 1).fault, FAKE_WRITE_DENIED);
+    fixture_sound(&fx.kernel);
+}
