@@ -19,9 +19,7 @@
 #include "base/checked.h"
 #include "base/lock.h"
 
-/* What debug builds fill payloads with. */
-#define POISON_FREED 0xa5
-#define POISON_TAKEN 0x5a
+#define POISON_FREED 0xa5 /* debug builds: what a freed block reads as */
 
 struct block *mm_block_at(const struct mm_heap *heap, struct mm_heap_region *region,
                           struct block *block)

@@ -145,24 +145,34 @@ static void five_free(unsigned char **p)
     CHECK_EQ(stats_of(&heap).regions, 1);
 }
 
+/* The list is p[4], p[3], p[2], ...; the damage is at p[2]: its links, its header, and the header
+ * behind it. Whoever would have to write to it, or from it, is the first block that is lost. */
 TEST(block_list_that_was_overwritten_is_cut_in_front_of_the_damage)
 {
-    const size_t where[] = {0, 8, 0 - (size_t)HEADER, 0 - (size_t)HEADER + 8, 112, 124};
+    static const struct {
+        ptrdiff_t at;
+        unsigned taken;                       /* blocks of the list that can still be had */
+    } damage[] = {{0, 2},                     /* p[2]'s next */
+                  {8, 1},                     /* p[2]'s back: p[3] cannot leave the list */
+                  {-(ptrdiff_t)HEADER, 1},    /* p[2]'s length */
+                  {8 - (ptrdiff_t)HEADER, 1}, /* p[2]'s state */
+                  {112, 1},                   /* the length of the block behind p[2] */
+                  {124, 1}};                  /* its seal */
     unsigned char *p[5];
 
-    /* The list is p[4], p[3], p[2], ...: the links of p[2], its header, and the header behind it. */
-    for (size_t i = 0; i < sizeof where / sizeof where[0]; i++) {
-        mm_test_row("damage at", where[i]);
+    for (size_t i = 0; i < sizeof damage / sizeof damage[0]; i++) {
+        mm_test_row("damage at", (uint64_t)damage[i].at);
         five_free(p);
-        memset(p[2] + where[i], 0x66, 4);
+        memset(p[2] + damage[i].at, 0x66, 4);
 
-        CHECK(alloc_here(112) == p[4]);
-        CHECK(alloc_here(112) == p[3]);
+        for (unsigned j = 0; j < damage[i].taken; j++)
+            CHECK(alloc_here(112) == p[4 - j]);
         CHECK_EQ(mm_test_report_count(), 0);
         CHECK(alloc_here(112) != NULL); /* grows instead */
         CHECK_EQ(stats_of(&heap).regions, 2);
         expect_report(MM_REPORT_CORRUPT, MM_ERR_CORRUPT, "free list of the heap overwritten",
-                      "mm_heap_alloc", &heap, p[2] - HEADER, (void (*)(void))alloc_here);
+                      "mm_heap_alloc", &heap, p[4 - damage[i].taken] - HEADER,
+                      (void (*)(void))alloc_here);
         CHECK(alloc_here(112) != NULL); /* once is enough */
         CHECK_EQ(mm_test_report_count(), 0);
         CHECK(mm_heap_check(&heap, NULL) != 0);

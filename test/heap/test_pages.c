@@ -266,7 +266,8 @@ TEST(pages_that_the_heap_has_already_are_refused)
     memset(p, 0x3c, 8000);
     heap.source.alloc = wrong_alloc;
     for (unsigned i = 0; i < 3; i++) {
-        wrong_pages = (unsigned char *)heap.region + ((size_t)i - 1) * PAGE; /* in front, on, in */
+        wrong_pages = (unsigned char *)heap.region +
+                      ((ptrdiff_t)i - 1) * (ptrdiff_t)PAGE; /* in front, on, in */
         CHECK(alloc_here(6000) == NULL);
         expect_report(MM_REPORT_MISUSE, MM_ERR_MISUSE, "page source gave memory that cannot be",
                       "mm_heap_alloc", &heap, wrong_pages, (void (*)(void))alloc_here);
