@@ -17,6 +17,7 @@
 #include <mm/names.h>
 
 #include "fault.h"
+#include "power.h"
 #include "print.h"
 #include "snapshot.h"
 
@@ -86,4 +87,13 @@ bool demo_run(void)
     right &= use_heap();
     right &= say(snapshot_unchanged(), "every frame is back, by address");
     return right;
+}
+
+void demo_fault(void)
+{
+    uint64_t frame = pmm_alloc_frame();
+
+    if (vmm_map_page(VIRT, frame, 0) == MM_OK)
+        *(volatile uint64_t *)(uintptr_t)(VIRT + 0x48) = 1;
+    panic("the write to %lx did not fault", VIRT + 0x48);
 }

@@ -10,4 +10,7 @@
  * whether everything was as it should be. */
 bool demo_run(void);
 
+/* Writes to a page that is mapped read-only, to show the report of a page fault. Does not return. */
+_Noreturn void demo_fault(void);
+
 #endif

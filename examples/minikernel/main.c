@@ -1,8 +1,9 @@
 /*
  * main.c - what happens when.
  *
- * Map, demonstration, self-tests; with the word `demo` on the command line no self-tests. Their last
- * line is "N of N passed"; then the machine is switched off with the verdict.
+ * Map, demonstration, self-tests, whose last line is "N of N passed"; then the machine is switched
+ * off with the verdict. Words on the command line: `demo` leaves the self-tests out, `fault` ends
+ * with a page fault and its report.
  */
 #include <stdint.h>
 
@@ -38,6 +39,8 @@ void kernel_main(uint32_t magic, uint32_t info_phys)
     timer_watchdog(WATCHDOG_SECONDS);
     interrupts_on();
     passed = demo_run();
+    if (memory_has_word("fault"))
+        demo_fault();
     if (!memory_has_word("demo"))
         passed &= selftest_run_all();
     power_exit(passed);

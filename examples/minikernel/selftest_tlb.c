@@ -21,27 +21,31 @@ static void stamp(uint64_t run, uint64_t pages)
         test_direct(run + i * MM_FRAME_BYTES)[0] = i;
 }
 
-/* Pages are mapped in order, used, unmapped in one call, and mapped in reverse order. */
-static void remap(uint64_t virt, uint64_t run, uint64_t pages)
+static void check_gone(uint64_t virt, uint64_t pages)
 {
-    test_map(virt, run, pages * MM_FRAME_BYTES, MM_PROT_RW);
-    for (uint64_t i = 0; i < pages; i++)
-        CHECK_EQUAL(test_read(virt + i * MM_FRAME_BYTES), i);
-    test_unmap(virt, pages * MM_FRAME_BYTES);
-    for (uint64_t i = 0; i < pages; i++)
-        test_read_faults(virt + i * MM_FRAME_BYTES, 0);
-    for (uint64_t i = 0; i < pages; i++)
-        test_map(virt + i * MM_FRAME_BYTES, run + (pages - 1 - i) * MM_FRAME_BYTES, MM_FRAME_BYTES,
-                 MM_PROT_RW);
-    for (uint64_t i = 0; i < pages; i++)
-        CHECK_EQUAL(test_read(virt + i * MM_FRAME_BYTES), pages - 1 - i);
-    test_unmap(virt, pages * MM_FRAME_BYTES);
     for (uint64_t i = 0; i < pages; i++)
         test_read_faults(virt + i * MM_FRAME_BYTES, 0);
 }
 
+/* Pages are mapped in order, used, unmapped in one call, and mapped in reverse order. */
+static void remap(struct mm_space *space, uint64_t virt, uint64_t run, uint64_t pages)
+{
+    test_map_in(space, virt, run, pages * MM_FRAME_BYTES, MM_PROT_RW);
+    for (uint64_t i = 0; i < pages; i++)
+        CHECK_EQUAL(test_read(virt + i * MM_FRAME_BYTES), i);
+    test_unmap_in(space, virt, pages * MM_FRAME_BYTES);
+    check_gone(virt, pages);
+    for (uint64_t i = 0; i < pages; i++)
+        test_map_in(space, virt + i * MM_FRAME_BYTES, run + (pages - 1 - i) * MM_FRAME_BYTES,
+                    MM_FRAME_BYTES, MM_PROT_RW);
+    for (uint64_t i = 0; i < pages; i++)
+        CHECK_EQUAL(test_read(virt + i * MM_FRAME_BYTES), pages - 1 - i);
+    test_unmap_in(space, virt, pages * MM_FRAME_BYTES);
+    check_gone(virt, pages);
+}
+
 /* The numbers lie around the sizes at which flushes are batched, and around a table. */
-static void remap_all_sizes(uint64_t virt)
+static void remap_all_sizes(struct mm_space *space, uint64_t virt)
 {
     static const uint64_t sizes[] = {1, 2, 31, 32, 33, 63, 65, 511, 513, PAGES_MAX};
     uint64_t run = test_run(PAGES_MAX);
@@ -49,19 +53,55 @@ static void remap_all_sizes(uint64_t virt)
     stamp(run, PAGES_MAX);
     snapshot_take(&snapshot_before);
     for (unsigned i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
-        remap(virt, run, sizes[i]);
+        remap(space, virt, run, sizes[i]);
     CHECK(snapshot_unchanged());
     test_free(run, PAGES_MAX);
 }
 
 SELFTEST(tlb_remap_is_seen_at_once_in_the_low_half)
 {
-    remap_all_sizes(TEST_LOW + 7 * MM_FRAME_BYTES);
+    remap_all_sizes(&mm_default.kernel, TEST_LOW + 7 * MM_FRAME_BYTES);
 }
 
 SELFTEST(tlb_remap_is_seen_at_once_in_the_kernel_half)
 {
-    remap_all_sizes(TEST_HIGH + 2 * MIB - 3 * MM_FRAME_BYTES);
+    remap_all_sizes(&mm_default.kernel, TEST_HIGH + 2 * MIB - 3 * MM_FRAME_BYTES);
+}
+
+SELFTEST(tlb_remap_is_seen_at_once_in_a_user_space)
+{
+    static struct mm_space user;
+
+    CHECK_EQUAL(mm_space_create(&mm_default.vmm, &user, 0), MM_OK);
+    CHECK_EQUAL(mm_space_activate(&user), MM_OK);
+    remap_all_sizes(&user, TEST_LOW + 7 * MM_FRAME_BYTES);
+    CHECK_EQUAL(mm_space_activate(&mm_default.kernel), MM_OK);
+    CHECK_EQUAL(mm_space_destroy(&user), MM_OK);
+}
+
+/* What was used in one space must not be seen in the next that is loaded. */
+SELFTEST(tlb_holds_nothing_of_another_space)
+{
+    static struct mm_space user[2];
+    uint64_t run = test_run(2);
+
+    stamp(run, 2);
+    for (unsigned i = 0; i < 2; i++) {
+        CHECK_EQUAL(mm_space_create(&mm_default.vmm, &user[i], 0), MM_OK);
+        test_map_in(&user[i], TEST_LOW, run + i * MM_FRAME_BYTES, MM_FRAME_BYTES, MM_PROT_RW);
+    }
+    for (unsigned i = 0; i < 6; i++) {
+        CHECK_EQUAL(mm_space_activate(&user[i % 2]), MM_OK);
+        CHECK_EQUAL(test_read(TEST_LOW), i % 2);
+    }
+    test_unmap_in(&user[0], TEST_LOW, MM_FRAME_BYTES); /* not loaded now, but was */
+    CHECK_EQUAL(mm_space_activate(&user[0]), MM_OK);
+    test_read_faults(TEST_LOW, 0);
+    CHECK_EQUAL(mm_space_activate(&mm_default.kernel), MM_OK);
+    test_read_faults(TEST_LOW, 0);
+    for (unsigned i = 0; i < 2; i++)
+        CHECK_EQUAL(mm_space_destroy(&user[i]), MM_OK);
+    test_free(run, 2);
 }
 
 static void lower_rights(uint64_t virt, uint64_t pages)

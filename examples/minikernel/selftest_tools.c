@@ -79,22 +79,39 @@ void test_use_arena(void)
     test_free(frame, 1);
 }
 
-enum mm_err test_try_map(uint64_t virt, uint64_t phys, uint64_t bytes, uint32_t prot)
+static enum mm_err try_map(struct mm_space *space, uint64_t virt, uint64_t phys, uint64_t bytes,
+                           uint32_t prot)
 {
     struct mm_map_request request = {
         .virt = mm_virt(virt), .bytes = bytes, .phys = mm_phys(phys), .prot = prot};
 
-    return mm_space_map(&mm_default.kernel, &request, NULL);
+    return mm_space_map(space, &request, NULL);
+}
+
+enum mm_err test_try_map(uint64_t virt, uint64_t phys, uint64_t bytes, uint32_t prot)
+{
+    return try_map(&mm_default.kernel, virt, phys, bytes, prot);
+}
+
+void test_map_in(struct mm_space *space, uint64_t virt, uint64_t phys, uint64_t bytes,
+                 uint32_t prot)
+{
+    CHECK_EQUAL(try_map(space, virt, phys, bytes, prot), MM_OK);
 }
 
 void test_map(uint64_t virt, uint64_t phys, uint64_t bytes, uint32_t prot)
 {
-    CHECK_EQUAL(test_try_map(virt, phys, bytes, prot), MM_OK);
+    test_map_in(&mm_default.kernel, virt, phys, bytes, prot);
+}
+
+void test_unmap_in(struct mm_space *space, uint64_t virt, uint64_t bytes)
+{
+    CHECK_EQUAL(mm_space_unmap(space, mm_virt(virt), bytes, 0, NULL, NULL), MM_OK);
 }
 
 void test_unmap(uint64_t virt, uint64_t bytes)
 {
-    CHECK_EQUAL(mm_space_unmap(&mm_default.kernel, mm_virt(virt), bytes, 0, NULL, NULL), MM_OK);
+    test_unmap_in(&mm_default.kernel, virt, bytes);
 }
 
 void test_protect(uint64_t virt, uint64_t bytes, uint32_t prot)

@@ -51,6 +51,11 @@ void test_map(uint64_t virt, uint64_t phys, uint64_t bytes, uint32_t prot);
 void test_unmap(uint64_t virt, uint64_t bytes);
 void test_protect(uint64_t virt, uint64_t bytes, uint32_t prot);
 
+/* Any space. */
+void test_map_in(struct mm_space *space, uint64_t virt, uint64_t phys, uint64_t bytes,
+                 uint32_t prot);
+void test_unmap_in(struct mm_space *space, uint64_t virt, uint64_t bytes);
+
 /* What a memory access through `virt` reads. */
 static inline uint64_t test_read(uint64_t virt)
 {

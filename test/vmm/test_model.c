@@ -264,22 +264,22 @@ static void run(unsigned levels, bool one_gib, bool small, unsigned steps)
 
 TEST(random_calls_with_4_levels_and_1g_pages_match_the_model)
 {
-    run(4, true, false, 100);
+    run(4, true, false, 60);
 }
 
 TEST(random_calls_with_4_levels_without_1g_pages_match_the_model)
 {
-    run(4, false, false, 100);
+    run(4, false, false, 60);
 }
 
 TEST(random_calls_with_5_levels_and_1g_pages_match_the_model)
 {
-    run(5, true, false, 100);
+    run(5, true, false, 60);
 }
 
 TEST(random_calls_with_5_levels_without_1g_pages_match_the_model)
 {
-    run(5, false, false, 100);
+    run(5, false, false, 60);
 }
 
 /* Hardware walks at every store of an entry, on every CPU. */

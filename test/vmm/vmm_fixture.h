@@ -150,6 +150,17 @@ static inline enum mm_err protect(struct mm_space *space, uint64_t virt, uint64_
     return mm_space_protect(space, mm_virt(virt), bytes, prot, 0, NULL, NULL);
 }
 
+/* Every CPU reads these addresses, so that it has them cached. */
+static inline void touch(const uint64_t *virt, unsigned count)
+{
+    for (unsigned cpu = 0; cpu < fx.cpus; cpu++) {
+        fake_cpu_set(cpu);
+        for (unsigned i = 0; i < count; i++)
+            CHECK_EQ(fake_read64(mm_virt(virt[i])).fault, FAKE_OK);
+    }
+    fake_cpu_set(0);
+}
+
 /* FNV-1a over the entries of a table and of all tables below it. Bits by the manual: P = 0,
  * PS = 7 (levels 2 and 3), address = 12 to 51. */
 static inline uint64_t table_hash(uint64_t table, unsigned level, uint64_t hash)
