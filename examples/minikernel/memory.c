@@ -33,6 +33,24 @@ static const void *kernel_window(uint64_t phys)
     return mm_phys_pointer(&mm_default, mm_phys(phys));
 }
 
+/* Words are separated by blanks. */
+static bool text_has_word(const char *at, const char *word)
+{
+    while (*at) {
+        size_t length = 0;
+
+        while (*at == ' ')
+            at++;
+        while (word[length] && at[length] == word[length])
+            length++;
+        if (length > 0 && !word[length] && (at[length] == ' ' || !at[length]))
+            return true;
+        while (*at && *at != ' ')
+            at++;
+    }
+    return false;
+}
+
 static _Noreturn void give_up(enum mm_err err, const struct mm_start_failure *why)
 {
     kprintf("libmm does not start: stage %s, %s (%s), address 0x%lx\n",
@@ -57,6 +75,7 @@ static void start(enum mm_boot_protocol protocol, uint32_t magic, uint64_t info_
         .info = mm_phys(info_phys),
         .segment = segments,
         .segment_count = sizeof(segments) / sizeof(segments[0]),
+        .root = text_has_word(taken_command_line(), "adopt") ? MM_ROOT_ADOPT : MM_ROOT_OWN,
         .secret = SECRET,
     };
     struct mm_start_failure why = {.what = "?"};
@@ -126,19 +145,6 @@ void memory_print_map(void)
 
 bool memory_has_word(const char *word)
 {
-    const char *at = mm_boot_text_pointer(&mm_default.window, mm_default.boot.command_line);
-
-    while (*at) {
-        size_t length = 0;
-
-        while (*at == ' ')
-            at++;
-        while (word[length] && at[length] == word[length])
-            length++;
-        if (length > 0 && !word[length] && (at[length] == ' ' || !at[length]))
-            return true;
-        while (*at && *at != ' ')
-            at++;
-    }
-    return false;
+    return text_has_word(mm_boot_text_pointer(&mm_default.window, mm_default.boot.command_line),
+                         word);
 }

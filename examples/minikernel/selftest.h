@@ -14,17 +14,19 @@
 struct selftest {
     const char *name;
     void (*run)(void);
+    bool own_root; /* true only of page tables that libmm built */
 };
 
 /* The linker gathers the entries of all files, in link order; SELFTEST_LAST comes after all. The
  * alignment is stated because a compiler may raise it, which would leave gaps in the array. */
-#define SELFTEST(name)      SELFTEST_IN(name, ".selftest")
-#define SELFTEST_LAST(name) SELFTEST_IN(name, ".selftest.last")
+#define SELFTEST(name)          SELFTEST_IN(name, ".selftest", false)
+#define SELFTEST_OWN_ROOT(name) SELFTEST_IN(name, ".selftest", true)
+#define SELFTEST_LAST(name)     SELFTEST_IN(name, ".selftest.last", false)
 
-#define SELFTEST_IN(test, where)                                           \
-    static void test(void);                                                \
-    static const struct selftest test##_entry                              \
-        __attribute__((used, section(where), aligned(8))) = {#test, test}; \
+#define SELFTEST_IN(test, where, own_root)                                           \
+    static void test(void);                                                          \
+    static const struct selftest test##_entry                                        \
+        __attribute__((used, section(where), aligned(8))) = {#test, test, own_root}; \
     static void test(void)
 
 /* Fails the test and leaves it at once, from whatever depth; the text of the condition is printed. */
@@ -48,7 +50,8 @@ _Noreturn void selftest_fail_equal(const char *file, int line, const char *condi
                                    unsigned long long left, unsigned long long right);
 
 /* Runs all: a line each ("ok NAME" or "FAIL NAME file:line condition"), at the end "N of N passed".
- * Returns whether all passed; never when there is none. */
-bool selftest_run_all(void);
+ * Without `own_root` the tests of libmm's own page tables are left out ("skip NAME") and not
+ * counted. Returns whether all passed; never when there is none. */
+bool selftest_run_all(bool own_root);
 
 #endif

@@ -67,14 +67,14 @@ SELFTEST(start_switches_the_cpu_on)
     CHECK_EQUAL(read_cr3() & ~(MM_FRAME_BYTES - 1), mm_default.kernel.root.raw);
 }
 
-SELFTEST(start_gives_the_image_its_rights)
+SELFTEST_OWN_ROOT(start_gives_the_image_its_rights)
 {
     check_rights(image_virt(image_text_start), image_virt(image_text_end), false, true);
     check_rights(image_virt(image_rodata_start), image_virt(image_rodata_end), false, false);
     check_rights(image_virt(image_data_start), image_virt(image_data_end), true, false);
 }
 
-SELFTEST(start_rights_are_enforced)
+SELFTEST_OWN_ROOT(start_rights_are_enforced)
 {
     static const uint8_t constant_ret = 0xc3;
     static volatile uint8_t variable_ret = 0xc3;
@@ -89,7 +89,7 @@ SELFTEST(start_rights_are_enforced)
                       FAULT_PRESENT | FAULT_FETCH);
 }
 
-SELFTEST(start_leaves_no_boot_mapping)
+SELFTEST_OWN_ROOT(start_leaves_no_boot_mapping)
 {
     test_read_faults(0, 0);
     test_read_faults(0x100000, 0);
@@ -99,7 +99,7 @@ SELFTEST(start_leaves_no_boot_mapping)
 }
 
 /* Every RAM range is in the direct map, unexecutable; nothing else is. */
-SELFTEST(start_maps_all_ram_directly)
+SELFTEST_OWN_ROOT(start_maps_all_ram_directly)
 {
     for (uint32_t i = 0; i < mm_default.map.count; i++) {
         const struct mm_mem_range *range = &mm_default.map.range[i];
@@ -120,7 +120,7 @@ SELFTEST(start_maps_all_ram_directly)
 }
 
 /* The whole kernel half: nothing is both writable and executable, nothing is for user mode. */
-SELFTEST(start_maps_nothing_writable_and_executable)
+SELFTEST_OWN_ROOT(start_maps_nothing_writable_and_executable)
 {
     mm_virt_t cursor = mm_virt(0);
     struct mm_space_run run;

@@ -359,7 +359,7 @@ static void use_user_space(struct mm_space *user, uint64_t frame)
     CHECK_EQUAL(mm_space_map(user, &request, NULL), MM_ERR_POLICY);
 }
 
-SELFTEST(vmm_switches_spaces)
+SELFTEST_OWN_ROOT(vmm_switches_spaces)
 {
     static struct mm_space user;
     uint64_t frame = test_frame();

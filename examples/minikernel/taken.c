@@ -22,6 +22,7 @@
 
 static struct taken list[TAKEN_MAX];
 static size_t used;
+static struct mm_boot_text command_line;
 
 /* Read once into here, to find out what is where; libmm reads it again for itself. */
 static struct mm_mem_range scratch_range[MM_MAP_RANGES];
@@ -109,11 +110,19 @@ void taken_note(enum mm_boot_protocol protocol, uint64_t info_phys)
     note("kernel data", image_phys(image_data_start), image_bytes(image_data), false);
     note("boot information", info.block.raw, info.block_bytes, true);
     note_text("command line", info.command_line);
+    command_line = info.command_line;
     note_text("loader name", info.loader);
     for (uint32_t i = 0; i < info.module_count && i < MM_BOOT_MODULES; i++) {
         note("module", scratch_module[i].start.raw, scratch_module[i].bytes, true);
         note_text("module text", scratch_module[i].text);
     }
+}
+
+const char *taken_command_line(void)
+{
+    const char *text = boot_pointer(command_line.at.raw, command_line.bytes + UINT64_C(1));
+
+    return command_line.bytes > 0 && text ? text : "";
 }
 
 size_t taken_count(void)

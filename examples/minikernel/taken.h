@@ -25,6 +25,9 @@ struct taken {
  * reached. Call it before mm_start(). Panics if the boot information cannot be read. */
 void taken_note(enum mm_boot_protocol protocol, uint64_t info_phys);
 
+/* The command line as the boot mappings show it: only until mm_start(). */
+const char *taken_command_line(void);
+
 size_t taken_count(void);
 const struct taken *taken_get(size_t index);
 
