@@ -25,6 +25,7 @@ typedef uint64_t probe_fn(uint64_t address, uint64_t value, struct probe_resume 
 probe_fn probe_read_at, probe_write_at, probe_fetch_at;
 
 static bool probing;
+static bool report_probes;
 static struct probe_resume resume;
 static struct fault_seen seen;
 
@@ -59,18 +60,24 @@ static void on_page_fault(struct trap_frame *frame)
 {
     uint64_t address = read_cr2();
 
-    if (resume_probe(frame))
-        return;
-    kprintf("page fault at %016lx: ", address);
-    print_code(frame->error);
-    walk_print(address);
-    trap_panic(frame);
+    if (!probing || report_probes) {
+        kprintf("page fault at %016lx: ", address);
+        print_code(frame->error);
+        walk_print(address);
+    }
+    if (!resume_probe(frame))
+        trap_panic(frame);
 }
 
 static void on_protection(struct trap_frame *frame)
 {
     if (!resume_probe(frame))
         trap_panic(frame);
+}
+
+void fault_report_probes(bool on)
+{
+    report_probes = on;
 }
 
 void fault_init(void)

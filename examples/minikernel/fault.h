@@ -30,4 +30,7 @@ struct fault_seen probe_read(uint64_t address);
 struct fault_seen probe_write(uint64_t address, uint64_t value);
 struct fault_seen probe_fetch(uint64_t address);
 
+/* Are page faults of probes reported as well, before they are survived? At first they are not. */
+void fault_report_probes(bool on);
+
 #endif

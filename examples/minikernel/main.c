@@ -2,8 +2,9 @@
  * main.c - what happens when.
  *
  * Map, demonstration, self-tests, whose last line is "N of N passed"; then the machine is switched
- * off with the verdict. Words on the command line: `demo` leaves the self-tests out, `fault` ends
- * with a page fault and its report, `adopt` makes libmm go on with the boot code's page tables.
+ * off with the verdict. Words on the command line: `demo` leaves the self-tests out, `interactive`
+ * has a prompt in their place, `fault` ends with a page fault and its report, `adopt` makes libmm go
+ * on with the boot code's page tables.
  */
 #include <stdint.h>
 
@@ -15,6 +16,7 @@
 #include "memory.h"
 #include "power.h"
 #include "print.h"
+#include "prompt.h"
 #include "selftest.h"
 #include "serial.h"
 #include "timer.h"
@@ -41,7 +43,11 @@ void kernel_main(uint32_t magic, uint32_t info_phys)
     passed = demo_run();
     if (memory_has_word("fault"))
         demo_fault();
-    if (!memory_has_word("demo"))
+    if (memory_has_word("interactive")) {
+        timer_watchdog(0);
+        prompt_run();
+    } else if (!memory_has_word("demo")) {
         passed &= selftest_run_all(!memory_has_word("adopt"));
+    }
     power_exit(passed);
 }

@@ -17,6 +17,7 @@
 #define COM1          0x3f8
 #define LINE_CONTROL  (COM1 + 3)
 #define LINE_STATUS   (COM1 + 5)
+#define STATUS_DATA   0x01u   /* a received byte waits */
 #define STATUS_READY  0x20u   /* the transmitter takes another byte */
 #define DIVISOR_LATCH 0x80u   /* the first two registers become the divisor */
 #define POLL_LIMIT    100000u /* some 0.1 s: a missing or stuck device must not stop the kernel */
@@ -41,4 +42,12 @@ void serial_write(const char *text, size_t bytes)
             ;
         port_write8(COM1, (uint8_t)text[i]);
     }
+}
+
+bool serial_read(char *out)
+{
+    if (!(port_read8(LINE_STATUS) & STATUS_DATA))
+        return false;
+    *out = (char)port_read8(COM1);
+    return true;
 }

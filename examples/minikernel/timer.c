@@ -90,5 +90,5 @@ void timer_set_hook(timer_hook *new_hook)
 
 void timer_watchdog(unsigned seconds)
 {
-    deadline = ticks + (uint64_t)seconds * TIMER_HZ;
+    deadline = seconds ? ticks + (uint64_t)seconds * TIMER_HZ : 0;
 }

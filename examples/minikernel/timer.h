@@ -18,7 +18,8 @@ uint64_t timer_ticks(void);
 typedef void timer_hook(void);
 void timer_set_hook(timer_hook *hook);
 
-/* After `seconds` of ticks from now the kernel panics: a hang with interrupts on ends by itself. */
+/* After `seconds` of ticks from now the kernel panics: a hang with interrupts on ends by itself.
+ * 0 = no such limit. */
 void timer_watchdog(unsigned seconds);
 
 #endif

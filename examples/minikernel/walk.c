@@ -7,7 +7,7 @@
  *             and 4.6): writable and user need every level, one no-execute bit is enough.
  * Invariants  Reads only frames that the window knows.
  * Locking     None: the answer is true at some instant.
- * Cost        At most five reads.
+ * Cost        At most five reads; walk_find_table() reads every entry of every table above level 1.
  * Rejected    Using mm_space_walk(): a fault inside libmm would be explained by libmm.
  */
 #include "walk.h"
@@ -84,6 +84,42 @@ void walk_tables(uint64_t address, struct walk *walk)
         table = entry & ENTRY_FRAME;
     }
     finish(walk, address);
+}
+
+/* Looks for `frame` among what the entries of `table` refer to, depth first. */
+static unsigned find_below(uint64_t table, unsigned level, uint64_t frame, uint64_t *virt)
+{
+    const volatile uint64_t *entries = window(table);
+    const uint64_t base = *virt;
+
+    for (unsigned i = 0; entries && i < 512; i++) {
+        uint64_t entry = entries[i];
+        unsigned found = 0;
+
+        if (!(entry & ENTRY_PRESENT) || is_leaf(level, entry))
+            continue;
+        *virt = base + ((uint64_t)i << shift_of(level));
+        if ((entry & ENTRY_FRAME) == frame)
+            return level - 1;
+        if (level > 2)
+            found = find_below(entry & ENTRY_FRAME, level - 1, frame, virt);
+        if (found)
+            return found;
+    }
+    return 0;
+}
+
+unsigned walk_find_table(uint64_t frame, uint64_t *virt)
+{
+    unsigned top = read_cr4() & CR4_LA57 ? 5 : 4;
+    unsigned unused_bits = 64 - shift_of(top) - 9;
+    unsigned found = top;
+
+    *virt = 0;
+    if ((read_cr3() & ENTRY_FRAME) != frame)
+        found = find_below(read_cr3() & ENTRY_FRAME, top, frame, virt);
+    *virt = (uint64_t)((int64_t)(*virt << unused_bits) >> unused_bits); /* canonical */
+    return found;
 }
 
 static void print_flags(uint64_t entry)

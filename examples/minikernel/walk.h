@@ -30,6 +30,10 @@ void walk_tables(uint64_t address, struct walk *out);
 /* The same with a line for each level. */
 void walk_print(uint64_t address);
 
+/* Is the frame a table of the space in CR3? Its level, and the first address that it translates
+ * (the lowest, if several); 0 if it is none. Tables outside the window are not looked into. */
+unsigned walk_find_table(uint64_t frame, uint64_t *virt);
+
 /* How a physical address is read: NULL when the frame cannot be reached. Until it is set, through
  * the first GiB as boot.S maps it. */
 typedef const void *walk_window(uint64_t phys);
