@@ -103,6 +103,6 @@ def judge(test):
     """Run a test and leave with its verdict."""
     try:
         test()
-    except (Broken, subprocess.TimeoutExpired) as reason:
+    except (Broken, FileNotFoundError, subprocess.TimeoutExpired) as reason:
         sys.exit(f"\nFAIL: {reason}")
     print("\nok")

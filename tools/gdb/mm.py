@@ -1,0 +1,696 @@
+"""mm.py - libmm in a stopped kernel: commands and pretty-printers for gdb.
+
+    gdb kernel.elf -x tools/gdb/mm.py -ex 'target remote :1234'
+
+    mm map                 the memory map
+    mm pmm                 frames: counters, and what the bitmaps say
+    mm walk ADDR           the page-table entries that translate a virtual address
+    mm frame PHYS          what a physical address is
+    mm heap [--blocks]     regions of the heap, and the blocks in them
+
+Each takes --object EXPR, a struct mm or a pointer to one; without it, it is `mm_default` of
+mm/names.h. walk takes --space EXPR, a struct mm_space; without it, it walks what CR3 has. Addresses
+are expressions of gdb: mm walk $rsp, mm frame mm_default.kernel.root. The target is only read, and
+no function of it is called: the commands work in the middle of a crash, also where libmm's locks
+are held. print/r shows a struct without its pretty-printer.
+
+Physical memory is read from QEMU's stub, whatever is mapped; from any other stub through the window
+of the object, whose addresses must be mapped then.
+"""
+import re
+import struct
+
+import gdb
+
+FRAME = 4096
+PRESENT, LARGE, NX = 1, 1 << 7, 1 << 63
+ENTRY_FRAME = 0x000FFFFFFFFFF000  # bits 12 to 51
+FLAGS = {1: "write", 2: "user", 3: "write-through", 4: "uncached", 5: "accessed", 6: "dirty",
+         8: "global", 63: "no-execute"}
+MASK64 = (1 << 64) - 1
+
+
+# ---- values ----
+
+def enumerators(tag, prefix):
+    """{number: name without its prefix} of an enum, from the debug information."""
+    try:
+        fields = gdb.lookup_type("enum " + tag).fields()
+    except gdb.error:
+        return {}
+    return {field.enumval: field.name.removeprefix(prefix) for field in fields}
+
+
+def named(value, tag, prefix):
+    return enumerators(tag, prefix).get(int(value), f"? ({int(value)})")
+
+
+def raw(address):
+    """The number in an mm_phys_t, an mm_virt_t or a pointer."""
+    if address.type.strip_typedefs().code == gdb.TYPE_CODE_STRUCT:
+        address = address["raw"]
+    return int(address) & MASK64
+
+
+def span(start, size):
+    return f"0x{start:x} - 0x{(start + size - 1) & MASK64:x}"
+
+
+def text(pointer):
+    return pointer.string(errors="replace") if int(pointer) else "(none)"
+
+
+def rights(prot):
+    prot = int(prot)
+    letters = "".join(letter if prot >> bit & 1 else "-" for bit, letter in enumerate("rwx"))
+    return letters + (" user" if prot & 8 else "")
+
+
+def memory(address, size):
+    return bytes(gdb.selected_inferior().read_memory(address, size))
+
+
+def fields_of(type_, data, base=0):
+    """{name: number or list of numbers} of integers and arrays of them in a struct's bytes."""
+    out = {}
+    for field in type_.fields():
+        size, depth = field.type, []
+        while size.code == gdb.TYPE_CODE_ARRAY:
+            depth.append(size.range()[1] + 1)
+            size = size.target()
+        code = {1: "B", 2: "H", 4: "I", 8: "Q"}.get(size.sizeof)
+        if code and size.strip_typedefs().code in (gdb.TYPE_CODE_INT, gdb.TYPE_CODE_PTR):
+            count = field.type.sizeof // size.sizeof
+            found = struct.unpack_from(f"<{count}{code}", data, base + field.bitpos // 8)
+            out[field.name] = list(found) if depth else found[0]
+    return out
+
+
+# ---- physical memory ----
+
+class Physical:
+    """Reads physical memory: `with Physical(mm) as physical: physical.read(address, size)`."""
+
+    def __init__(self, mm):
+        self.window = mm["window"]
+        self.qemu = False
+
+    def mode(self, query):
+        said = gdb.execute(f"maintenance packet {query}", to_string=True)
+        return re.search(r'received: "(.*)"', said)
+
+    def __enter__(self):
+        try:
+            answer = self.mode("qqemu.PhyMemMode")
+            self.qemu = bool(answer) and answer[1] in "01" and answer[1] != ""
+        except gdb.error:
+            self.qemu = False  # not a remote target
+        return self
+
+    def __exit__(self, *unused):
+        return False
+
+    def read(self, address, size):
+        """Bytes, or None where nothing can be read."""
+        try:
+            return self.read_qemu(address, size) if self.qemu else self.read_window(address, size)
+        except gdb.MemoryError:
+            return None
+
+    def read_qemu(self, address, size):
+        self.mode("Qqemu.PhyMemMode:1")
+        try:
+            return memory(address, size)
+        finally:
+            self.mode("Qqemu.PhyMemMode:0")
+
+    def read_window(self, address, size):
+        virt = shown_at(self.window, address, size)
+        return None if virt is None else memory(virt, size)
+
+
+def shown_at(window, phys, size=1):
+    """Where a window shows physical memory, or None."""
+    for i in range(int(window["count"])):
+        piece = window["piece"][i]
+        first = raw(piece["first"])
+        if first <= phys and phys + size <= first + int(piece["bytes"]):
+            return raw(piece["virt"]) + phys - first
+    return None
+
+
+# ---- memory map ----
+
+def ranges(mm):
+    map_ = mm["map"]
+    return [map_["range"][i] for i in range(int(map_["count"]))]
+
+
+def range_kind(value):
+    return (named(value["type"], "mm_mem_type", "MM_MEM_"),
+            named(value["use"], "mm_mem_use", "MM_USE_"))
+
+
+def range_line(value):
+    start, size = raw(value["start"]), int(value["bytes"])
+    kind, use = range_kind(value)
+    return f"0x{start:016x} - 0x{start + size - 1:016x} {size // 1024:11} KiB  {kind}, {use}"
+
+
+def show_map(mm, _):
+    print(f"memory map: {len(ranges(mm))} ranges, room for {int(mm['map']['capacity'])}, "
+          f"{int(mm['map']['phys_bits'])}-bit addresses")
+    for value in ranges(mm):
+        node = int(value["node"])
+        print("  " + range_line(value) + (f", node {node}" if node else ""))
+
+
+# ---- frames ----
+
+class Frames:
+    """The PMM's bitmaps, as src/pmm/pmm_internal.h has them."""
+
+    def __init__(self, pmm):
+        chunk = pmm["chunk"].type.target().strip_typedefs()
+        self.bit = {name: number for number, name in enumerators("mm_chunk_bits", "MM_BITS_").items()}
+        try:
+            names = {field.name for field in chunk.fields()}
+            if not {"RAM", "MANAGED", "FREE", "FIRST"} <= set(self.bit) or "bits" not in names:
+                raise TypeError
+        except TypeError:
+            raise gdb.GdbError("mm.py does not know the PMM of this kernel, or libmm.a was built "
+                               "without -g") from None
+        count = int(pmm["chunk_count"])
+        data = memory(int(pmm["chunk"]), count * chunk.sizeof) if count else b""
+        self.chunks = [fields_of(chunk, data, i * chunk.sizeof) for i in range(count)]
+        self.words = chunk["bits"].type.sizeof // 8 // len(self.bit)
+        self.per_chunk = self.words * 64
+        self.known = {}
+        self.regions = [pmm["region"][i] for i in range(int(pmm["region_count"]))]
+
+    def chunk_bits(self, chunk, name):
+        """A bitmap as one number."""
+        if (chunk, name) not in self.known:
+            start = self.bit[name] * self.words
+            words = self.chunks[chunk]["bits"][start:start + self.words]
+            self.known[chunk, name] = sum(word << 64 * i for i, word in enumerate(words))
+        return self.known[chunk, name]
+
+    def counted(self, name, chunks):
+        return sum(bin(self.chunk_bits(i, name)).count("1") for i in chunks)
+
+    def kept(self, name, chunks):
+        """The same as the chunks' own counts have it."""
+        return sum(self.chunks[i]["count"][self.bit[name]] for i in chunks)
+
+    def region_of(self, frame):
+        for region in self.regions:
+            if int(region["start"]) <= frame < int(region["end"]):
+                return region
+        return None
+
+    def chunks_of(self, region):
+        first = int(region["chunk_idx"])
+        return range(first, first + (int(region["end"]) - int(region["start"])) // self.per_chunk)
+
+    def has(self, frame, name):
+        region = self.region_of(frame)
+        if region is None:
+            return False
+        index = int(region["chunk_idx"]) + (frame - int(region["start"])) // self.per_chunk
+        return bool(self.chunk_bits(index, name) >> frame % self.per_chunk & 1)
+
+    def is_allocated(self, frame):
+        return self.has(frame, "MANAGED") and not self.has(frame, "FREE")
+
+    def allocation(self, frame):
+        """First frame and length of the allocation that holds an allocated frame."""
+        first = frame
+        while not self.has(first, "FIRST") and self.is_allocated(first - 1):
+            first -= 1
+        end = frame + 1
+        while self.is_allocated(end) and not self.has(end, "FIRST"):
+            end += 1
+        return first, end - first
+
+
+def show_pmm(mm, _):
+    pmm = mm["pmm"]
+    frames = Frames(pmm)
+    every = range(len(frames.chunks))
+    managed, free = int(pmm["managed_frames"]), int(pmm["free_frames"])
+    print(f"frames: {managed} managed, {free} free")
+    for number, name in sorted(enumerators("mm_zone", "MM_ZONE_").items()):
+        print(f"  zone {name:5} {int(pmm['zone_managed'][number]):9} managed "
+              f"{int(pmm['zone_free'][number]):9} free")
+    for region in frames.regions:
+        chunks = frames.chunks_of(region)
+        start, end = int(region["start"]) * FRAME, int(region["end"]) * FRAME
+        print(f"  region {span(start, end - start)}: {frames.counted('RAM', chunks)} frames of RAM, "
+              f"{frames.counted('MANAGED', chunks)} managed, {frames.counted('FREE', chunks)} free")
+    print(f"  {frames.counted('FIRST', every)} allocations; metadata {int(pmm['meta_bytes'])} bytes "
+          f"at 0x{raw(pmm['meta']):x}; {int(pmm['misuse_count'])} calls refused")
+    for name, counter in (("MANAGED", managed), ("FREE", free)):
+        bits, counts = frames.counted(name, every), frames.kept(name, every)
+        if bits == counts == counter:
+            print(f"  {name}: bitmaps, chunks and counter agree")
+        else:
+            print(f"  WRONG: {name}: {bits} in the bitmaps, {counts} in the chunks, "
+                  f"{counter} in the counter")
+
+
+def frame_state(frames, frame):
+    if frames.has(frame, "FREE"):
+        return "free"
+    if frames.has(frame, "MANAGED"):
+        first, count = frames.allocation(frame)
+        return f"allocated, {count} frames from 0x{first * FRAME:x}"
+    return "RAM, not managed" if frames.has(frame, "RAM") else "not managed"
+
+
+def show_frame(mm, words):
+    phys = address_in(words)
+    frame = phys // FRAME * FRAME
+    print(f"physical 0x{phys:x}, frame {phys // FRAME}:")
+    at = [value for value in ranges(mm)
+          if raw(value["start"]) <= phys < raw(value["start"]) + int(value["bytes"])]
+    print("  memory map: " + (range_line(at[0]) if at else "nothing is described here"))
+    print("  PMM: " + frame_state(Frames(mm["pmm"]), phys // FRAME))
+    with Physical(mm) as physical:
+        for level, virt in Tables(mm, physical, raw(mm["kernel"]["root"])).uses_of(frame):
+            print(f"  page table of level {level} for 0x{virt:016x}, kernel space")
+    virt = shown_at(mm["window"], phys)
+    print(f"  window: 0x{virt:x}" if virt is not None else "  not in the window")
+
+
+# ---- page tables ----
+
+class Tables:
+    def __init__(self, mm, physical, root):
+        self.physical = physical
+        self.root = root
+        self.levels = int(mm["vmm"]["paging"]["levels"]) or 4
+
+    @staticmethod
+    def shift(level):
+        return 12 + 9 * (level - 1)
+
+    @staticmethod
+    def is_leaf(level, entry):
+        return level == 1 or (level <= 3 and bool(entry & LARGE))
+
+    def canonical(self, address):
+        bits = self.shift(self.levels) + 9
+        address &= (1 << bits) - 1
+        return address | (MASK64 & -1 << bits if address >> bits - 1 else 0)
+
+    def entries(self, table):
+        data = self.physical.read(table, FRAME)
+        return struct.unpack("<512Q", data) if data else None
+
+    def walk(self, virt):
+        """(level, table, index, entry) from the top; entry is None if the table cannot be read."""
+        table = self.root
+        for level in range(self.levels, 0, -1):
+            index = virt >> self.shift(level) & 511
+            data = self.physical.read(table + 8 * index, 8)
+            entry = struct.unpack("<Q", data)[0] if data else None
+            yield level, table, index, entry
+            if entry is None or not entry & PRESENT or self.is_leaf(level, entry):
+                return
+            table = entry & ENTRY_FRAME
+
+    def uses_of(self, frame):
+        """(level, first address) of each place where a frame is a table."""
+        if frame == self.root:
+            yield self.levels, 0
+        yield from self.uses_below(self.root, self.levels, 0, frame)
+
+    def uses_below(self, table, level, base, frame):
+        for index, entry in enumerate(self.entries(table) or ()):
+            if not entry & PRESENT or self.is_leaf(level, entry):
+                continue
+            virt = base + (index << self.shift(level))
+            if entry & ENTRY_FRAME == frame:
+                yield level - 1, self.canonical(virt)
+            if level > 2:
+                yield from self.uses_below(entry & ENTRY_FRAME, level - 1, virt, frame)
+
+
+def loaded_root():
+    """The root in CR3, or None where the stub does not show it; 0 while paging is off."""
+    try:
+        if not int(gdb.parse_and_eval("$cr0").cast(gdb.lookup_type("unsigned long"))) >> 31 & 1:
+            return 0
+        value = gdb.parse_and_eval("$cr3")
+        if value.type.strip_typedefs().code == gdb.TYPE_CODE_STRUCT:
+            return int(value["PDBR"]) << 12
+        return int(value) & ENTRY_FRAME
+    except (gdb.error, TypeError):
+        return None
+
+
+def entry_line(level, table, index, entry):
+    where = f"level {level}, entry {index} of table 0x{table:x}: "
+    if entry is None:
+        return where + "cannot be read"
+    if not entry & PRESENT:
+        return where + f"0x{entry:x} -> not present"
+    what, target = "table", entry & ENTRY_FRAME
+    if Tables.is_leaf(level, entry):
+        what, target = "page", target & ~((1 << Tables.shift(level)) - 1)
+    flags = [name for bit, name in FLAGS.items() if entry >> bit & 1]
+    return where + f"0x{entry:x} -> {what} 0x{target:x}, {' '.join(flags) or 'read only'}"
+
+
+def root_to_walk(mm, space):
+    """The root, and whose it is."""
+    kernel, loaded = raw(mm["kernel"]["root"]), loaded_root()
+    if space:
+        root = raw(struct_of(space, "mm_space")["root"])
+    else:
+        root = kernel if loaded is None else loaded
+    if root == 0:
+        raise gdb.GdbError("there are no page tables yet")
+    return root, "kernel space" if root == kernel else f"not the kernel space, which is 0x{kernel:x}"
+
+
+def show_walk(mm, words):
+    space = option(words, "--space")
+    virt = address_in(words)
+    root, whose = root_to_walk(mm, space)
+    print(f"walk of 0x{virt:016x} from 0x{root:x}, {whose}")
+    with Physical(mm) as physical:
+        tables = Tables(mm, physical, root)
+        if virt != tables.canonical(virt):
+            print("  not canonical")
+            return
+        allow = 7
+        for level, table, index, entry in tables.walk(virt):
+            print("  " + entry_line(level, table, index, entry))
+            if entry is not None and entry & PRESENT:
+                allow &= 1 | (entry & 2) | (0 if entry & NX else 4)
+                user = bool(entry & 4) if level == tables.levels else user and bool(entry & 4)
+    if entry is None or not entry & PRESENT:
+        print("  not mapped")
+        return
+    size = 1 << Tables.shift(level)
+    phys = entry & ENTRY_FRAME & ~(size - 1) | virt & size - 1
+    print(f"  mapped to 0x{phys:x} by a page of {size // 1024} KiB, {rights(allow | user * 8)}")
+
+
+# ---- heap ----
+
+class Region:
+    """A region of the heap and the blocks in it, as src/heap/block.h and region.h have them."""
+
+    def __init__(self, heap, pointer):
+        self.secret = int(heap["secret"])
+        self.value = pointer.dereference()
+        self.start, self.size = raw(self.value["pages"]), int(self.value["bytes"])
+        self.first = raw(pointer) + pointer.type.target().sizeof
+        self.block = self.value["free"].type.target().strip_typedefs()
+        self.states = {number: name for number, name
+                       in enumerators("block_state", "BLOCK_").items()}
+        self.data = memory(self.start, self.size)
+
+    @staticmethod
+    def fold(h, word):
+        h = (h ^ word) * 0x9E3779B97F4A7C15 & MASK64
+        return h ^ h >> 32
+
+    def seal(self, at, block):
+        lengths = block["units"] | block["units_before"] << 32
+        return self.fold(self.fold(self.secret ^ at, lengths), block["state"]) & 0xFFFFFFFF
+
+    def blocks(self):
+        """(address of the caller's bytes, their number, state); state None: cannot be believed."""
+        unit, at = self.block.sizeof, self.first
+        while self.start <= at <= self.start + self.size - unit:
+            block = fields_of(self.block, self.data, at - self.start)
+            if block["seal"] != self.seal(at, block):
+                yield at + unit, 0, None
+                return
+            state = self.states.get(block["state"])
+            if state == "END":
+                return
+            yield at + unit, (block["units"] - 1) * unit, state
+            at += block["units"] * unit
+
+
+def regions_of(heap):
+    pointer, seen = heap["region"], 0
+    while int(pointer) and seen < 100000:
+        yield Region(heap, pointer)
+        pointer, seen = pointer["next"], seen + 1
+
+
+def show_heap(mm, words):
+    heap = mm["heap"]
+    print(f"heap: {int(heap['page_bytes'])} bytes of pages; in use {int(heap['used_bytes'])} bytes "
+          f"in {int(heap['live_blocks'])} blocks")
+    print(f"  {int(heap['alloc_count'])} blocks handed out, {int(heap['free_count'])} given back, "
+          f"{int(heap['fail_count'])} times no memory, {int(heap['misuse_count'])} calls refused")
+    live = 0
+    for region in regions_of(heap):
+        blocks = list(region.blocks())
+        in_use = [block for block in blocks if block[2] == "LIVE"]
+        free = [block for block in blocks if block[2] == "FREE"]
+        live += len(in_use)
+        print(f"  region {span(region.start, region.size)}: {len(in_use)} live blocks of "
+              f"{sum(block[1] for block in in_use)} bytes, {len(free)} free of "
+              f"{sum(block[1] for block in free)}")
+        for at, size, state in blocks:
+            if state is None:
+                print(f"  WRONG: the header of the block at 0x{at:x} is damaged")
+            elif "--blocks" in words:
+                print(f"    0x{at:x} {size:8} bytes  {state}")
+    if live != int(heap["live_blocks"]):
+        print(f"  WRONG: {live} live blocks in the regions, {int(heap['live_blocks'])} counted")
+
+
+# ---- commands ----
+
+def option(words, name):
+    """The word behind an option, both taken out of `words`; None if it is not there."""
+    if name not in words:
+        return None
+    at = words.index(name)
+    if at + 1 == len(words):
+        raise gdb.GdbError(f"{name} needs an expression")
+    value = words[at + 1]
+    del words[at:at + 2]
+    return value
+
+
+def address_in(words):
+    """What is left is one expression, which may have spaces."""
+    if not words:
+        raise gdb.GdbError("which address?")
+    return raw(gdb.parse_and_eval(" ".join(words)))
+
+
+def struct_of(expression, tag):
+    try:
+        value = gdb.parse_and_eval(expression)
+        if value.type.strip_typedefs().code == gdb.TYPE_CODE_PTR:
+            value = value.dereference()
+    except gdb.error as reason:
+        raise gdb.GdbError(f"struct {tag}: {reason}") from None
+    if value.type.strip_typedefs().tag != tag:
+        raise gdb.GdbError(f"{expression} is no struct {tag}")
+    return value
+
+
+class Mm(gdb.Command):
+    """libmm: mm map, mm pmm, mm walk ADDR, mm frame PHYS, mm heap [--blocks]; --object EXPR."""
+
+    def __init__(self):
+        super().__init__("mm", gdb.COMMAND_DATA, prefix=True)
+
+    def invoke(self, argument, from_tty):
+        gdb.execute("help mm")
+
+
+class Show(gdb.Command):
+    def __init__(self, name, show, argument, doc):
+        self.__doc__ = f"{doc}\nmm {name}{' ' + argument if argument else ''} [--object EXPR]"
+        self.show = show
+        super().__init__("mm " + name, gdb.COMMAND_DATA, gdb.COMPLETE_EXPRESSION)
+
+    def invoke(self, argument, from_tty):
+        words = gdb.string_to_argv(argument)
+        mm = struct_of(option(words, "--object") or "mm_default", "mm")
+        try:
+            self.show(mm, words)
+        except gdb.MemoryError as reason:
+            raise gdb.GdbError(f"{reason} (is libmm started, and its space loaded?)") from None
+
+
+# ---- pretty-printers ----
+
+def print_lock(value):
+    owner = int(value["owner"])
+    if int(value["ticket"]) == int(value["serving"]):
+        return "unlocked"
+    return f"locked by CPU {owner - 1}" if owner else "locked"
+
+
+def print_cpuset(value):
+    words = [int(value["bits"][i]) for i in range(value["bits"].type.range()[1] + 1)]
+    return "CPUs {%s}" % ", ".join(str(64 * i + bit) for i, word in enumerate(words)
+                                   for bit in range(64) if word >> bit & 1)
+
+
+def print_report(value):
+    kind = named(value["kind"], "mm_report_kind", "MM_REPORT_").lower()
+    line = f"{kind}: {text(value['what'])}: 0x{int(value['address']):x} " \
+           f"(0x{int(value['value'][0]):x}, 0x{int(value['value'][1]):x}) in {text(value['where'])}"
+    caller = raw(value["caller"])
+    return line + (f", called from 0x{caller:x}" if caller else "")
+
+
+def print_space(value):
+    pages = [int(value["leaf_count"][i]) for i in range(3)]
+    return f"root 0x{raw(value['root']):x}, {int(value['table_count'])} tables; pages: {pages[0]} of " \
+           f"4 KiB, {pages[1]} of 2 MiB, {pages[2]} of 1 GiB"
+
+
+def print_step(value):
+    prot = int(value["prot"])
+    line = f"level {int(value['level'])}, entry {int(value['index'])} of table " \
+           f"0x{raw(value['table']):x}: 0x{int(value['entry']):x} -> "
+    if not prot:
+        return line + "not present"
+    return line + f"{'page' if int(value['leaf']) else 'table'} 0x{raw(value['to']):x}, {rights(prot)}"
+
+
+def print_mapping(value):
+    """mm_map_request, mm_space_run, mm_image_segment, mm_keep"""
+    virt, phys, size = raw(value["virt"]), raw(value["phys"]), int(value["bytes"])
+    line = f"{span(virt, size)} -> 0x{phys:x}, {rights(value['prot'])}" if size else "nothing"
+    return line + ("" if not has_field(value, "type") else
+                   ", " + named(value["type"], "mm_memtype", "MM_MEMTYPE_"))
+
+
+def print_translation(value):
+    return f"0x{raw(value['phys']):x} by a page of {int(value['leaf_bytes']) // 1024} KiB, " \
+           f"{rights(value['prot'])}, {named(value['type'], 'mm_memtype', 'MM_MEMTYPE_')}"
+
+
+def print_request(value):
+    count, order = int(value["count_frames"]), int(value["order"])
+    line = f"{count} frames" if count else f"2^{order} frames"
+    for name in ("highest", "align_bytes", "boundary_bytes", "flags", "node"):
+        number = raw(value[name])
+        line += f", {name} 0x{number:x}" if number else ""
+    return line
+
+
+def print_range(value):
+    size = int(value["bytes"])
+    return f"{span(raw(value['start']), size)}, {size // 1024} KiB" if size else "empty"
+
+
+def print_mem_range(value):
+    kind, use = range_kind(value)
+    return f"{print_range(value)}, {kind}, {use}"
+
+
+def print_piece(value):
+    size = int(value["bytes"])
+    return f"{span(raw(value['first']), size)} at 0x{raw(value['virt']):x}" if size else "empty"
+
+
+def has_field(value, name):
+    return any(field.name == name for field in value.type.strip_typedefs().fields())
+
+
+LINES = {
+    "mm_phys_t": lambda v: f"phys 0x{raw(v):x}",
+    "mm_virt_t": lambda v: f"virt 0x{raw(v):x}",
+    "mm_phys_range": lambda v: "phys " + print_range(v),
+    "mm_virt_range": lambda v: "virt " + print_range(v),
+    "mm_mem_range": print_mem_range,
+    "mm_window_piece": print_piece,
+    "mm_lock": print_lock,
+    "mm_cpuset": print_cpuset,
+    "mm_report": print_report,
+    "mm_pmm": lambda v: f"{int(v['free_frames'])} of {int(v['managed_frames'])} frames free, "
+                        f"{print_lock(v['lock'])}",
+    "mm_frame_request": print_request,
+    "mm_frame_info": lambda v: f"{named(v['state'], 'mm_frame_state', 'MM_FRAME_')}, "
+                               f"{int(v['count_frames'])} frames from 0x{raw(v['first']):x}",
+    "mm_vmm": lambda v: f"{int(v['paging']['levels'])} levels, {print_cpuset(v['online'])}, "
+                        f"{int(v['user_spaces'])} user spaces",
+    "mm_space": print_space,
+    "mm_space_fail": lambda v: f"{named(v['err'], 'mm_err', 'MM_')} at 0x{raw(v['virt']):x}, level "
+                               f"{int(v['level'])}, entry 0x{int(v['entry']):x}",
+    "mm_map_request": print_mapping,
+    "mm_space_run": print_mapping,
+    "mm_image_segment": print_mapping,
+    "mm_keep": print_mapping,
+    "mm_translation": print_translation,
+    "mm_walk_step": print_step,
+    "mm_arena": lambda v: f"{print_range(v['range'])}: {int(v['span_count'])} spans of "
+                          f"{int(v['taken_bytes'])} bytes, {print_lock(v['lock'])}",
+    "mm_arena_span": lambda v: f"{span(int(v['start']), int(v['bytes']))}, guards "
+                               f"{int(v['guard_before'])} and {int(v['guard_after'])}",
+    "mm_dma": lambda v: f"{int(v['bytes'])} bytes at 0x{raw(v['phys']):x}, 0x{raw(v['pointer']):x}",
+    "mm_heap": lambda v: f"{int(v['live_blocks'])} blocks of {int(v['used_bytes'])} bytes in "
+                         f"{int(v['page_bytes'])} bytes of pages, {print_lock(v['lock'])}",
+    "mm_boot_text": lambda v: f"{int(v['bytes'])} characters at phys 0x{raw(v['at']):x}",
+}
+# Structs that hold others: what they are, and which of their members follow.
+GROUPS = {
+    "mm": ("libmm", ("map", "boot", "window", "pmm", "vmm", "kernel", "arena", "heap", "state")),
+    "mm_window": ("window", ("piece",)),
+    "mm_memmap": ("memory map", ("range",)),
+}
+
+
+class Line:
+    def __init__(self, name, value):
+        self.name, self.value = name, value
+
+    def to_string(self):
+        try:
+            return LINES[self.name](self.value)
+        except gdb.MemoryError as reason:
+            return f"<{reason}>"
+
+
+class Group:
+    def __init__(self, name, value):
+        self.value = value
+        self.title, self.members = GROUPS[name]
+
+    def to_string(self):
+        return self.title
+
+    def children(self):
+        for name in self.members:
+            member = self.value[name]
+            if has_field(self.value, "count"):  # an array, and how many of it are used
+                for i in range(int(self.value["count"])):
+                    yield f"{name}[{i}]", member[i]
+            else:
+                yield name, member
+
+
+def printer_of(value):
+    type_ = value.type.unqualified()
+    name = type_.name if type_.code == gdb.TYPE_CODE_TYPEDEF else type_.strip_typedefs().tag
+    if name in LINES:
+        return Line(name, value)
+    return Group(name, value) if name in GROUPS else None
+
+
+Mm()
+Show("map", show_map, "", "The memory map: what the firmware says, and what lies there.")
+Show("pmm", show_pmm, "", "Frames: counters, regions, and what the bitmaps say.")
+Show("walk", show_walk, "ADDR [--space EXPR]", "The page-table entries that translate a virtual address.")
+Show("frame", show_frame, "PHYS", "What a physical address is: map, PMM, page table, window.")
+Show("heap", show_heap, "[--blocks]", "Regions of the heap; --blocks lists what is in them.")
+printer_of.__name__ = "libmm"
+gdb.pretty_printers.insert(0, printer_of)
