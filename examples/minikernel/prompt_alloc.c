@@ -104,6 +104,7 @@ static bool is_kernels(uint64_t address, bool frames)
     return info.state == MM_FRAME_ALLOCATED && !find(address, true);
 }
 
+/* An address inside a grant is passed on too: libmm refuses it. */
 static enum mm_err give_back(uint64_t address, bool frames, uint64_t count)
 {
     if (frames)
@@ -130,8 +131,6 @@ void command_free(const struct words *words)
         return;
     frames = address >> 63 == 0; /* physical; the heap lies in the kernel's half */
     grant = find(address, frames);
-    if (grant && grant->at != address)
-        grant = NULL;
     if (!grant && is_kernels(address, frames)) {
         kprintf("free: that is the kernel's own\n");
         return;
