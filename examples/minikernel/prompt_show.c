@@ -103,7 +103,8 @@ void command_vmm(const struct words *words)
     mm_arena_get_stats(&mm_default.arena, &arena);
     kprintf("kernel space: root %lx, %lu tables; pages: %lu of 4 KiB, %lu of 2 MiB, %lu of 1 GiB\n",
             mm_default.kernel.root.raw, stats.tables, stats.leaf_4k, stats.leaf_2m, stats.leaf_1g);
-    print_area("direct map", &mm_default.vmm.layout.direct_map);
+    if (!(mm_default.kernel.flags & MM_SPACE_ADOPTED)) /* its tables show memory elsewhere */
+        print_area("direct map", &mm_default.vmm.layout.direct_map);
     print_area("kernel area", &mm_default.vmm.layout.kernel_area);
     kprintf("  in it %lu spans, %lu bytes\n", arena.spans, arena.taken_bytes);
     kprintf("mapped:\n");

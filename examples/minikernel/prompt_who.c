@@ -146,20 +146,19 @@ static void tell_phys(uint64_t phys)
         tell_block(mm_virt_of(direct).raw);
 }
 
-static void tell_virt(uint64_t virt)
+/* True, and the physical address, if the address is mapped. */
+static bool tell_virt(uint64_t virt, uint64_t *phys)
 {
-    uint64_t phys;
     mm_phys_t shown;
     bool mapped;
 
     kprintf("virtual %016lx:\n  ", virt);
-    mapped = walk_print_translation(virt, &phys);
+    mapped = walk_print_translation(virt, phys);
     if (mm_window_phys(&mm_default.window, mm_virt_pointer(mm_virt(virt)), &shown) == MM_OK)
         kprintf("  direct map of physical memory\n");
     tell_image(virt);
     tell_area(virt);
-    if (mapped)
-        tell_phys(phys);
+    return mapped;
 }
 
 void command_who(const struct words *words)
@@ -169,10 +168,11 @@ void command_who(const struct words *words)
     if (!words_address(words, 1, &address))
         return;
     if (address >> mm_default.map.phys_bits) {
-        tell_virt(address);
+        if (tell_virt(address, &phys))
+            tell_phys(phys);
         return;
     }
     tell_phys(address);
-    if (vmm_translate(address, &phys) == MM_OK)
-        tell_virt(address);
+    if (vmm_translate(address, &phys) == MM_OK && tell_virt(address, &phys) && phys != address)
+        tell_phys(phys);
 }
