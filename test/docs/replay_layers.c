@@ -75,6 +75,15 @@ static const void *boot_information(void)
     return memcpy(fake_ram(MBI, sizeof words), words, sizeof words);
 }
 
+/* The host sees RAM where fake_window() says, not where the simulated kernel does. */
+static void boot_code_maps(void)
+{
+    const struct mm_window *ram = fake_window();
+
+    for (uint32_t i = 0; i < ram->count; i++)
+        CHECK_OK(boot_maps(ram->piece[i].first, ram->piece[i].bytes, ram->piece[i].virt));
+}
+
 static bool managed(mm_phys_t phys)
 {
     struct mm_frame_info info;
@@ -97,11 +106,11 @@ TEST(docs_layer_by_layer_comes_up)
 
     boot_loader();
     anchors();
-    boot_window = *fake_window();
+    boot_code_maps();
     CHECK_OK(read_map(boot_information(), MBI, mm_phys(TEXT), 3 * 4096));
     CHECK_OK(build_root(image, 3));
     CHECK_EQ(fake_read64(mm_virt(UINT64_C(0xffff900000000000) + MBI.raw)).phys.raw, MBI.raw);
-    direct = *fake_window(); /* the host sees RAM there, not where the simulated kernel does */
+    direct = *fake_window(); /* as in boot_code_maps() */
     CHECK_OK(start_pmm());
     CHECK_OK(start_rest());
 
