@@ -203,10 +203,10 @@ static enum mm_err map_locked(struct mapping *m)
 static enum mm_err check_request(const struct mm_space *space, const struct mm_map_request *request,
                                  struct mm_span *span, struct mm_space_fail *fail)
 {
-    const struct mm_paging *paging = &space->vmm->paging;
     uint64_t virt = request->virt.raw, phys = request->phys.raw;
     uint32_t known = MM_MAP_SMALL | MM_MAP_WX | MM_MAP_NULL | MM_MAP_OWNED | MM_MAP_REPLACE;
     bool combining = request->type == MM_MEMTYPE_WC || request->type == MM_MEMTYPE_WP;
+    const struct mm_paging *paging;
     enum mm_err err;
 
     if ((request->flags & ~known) != 0 || (unsigned)request->type > MM_MEMTYPE_WC ||
@@ -215,6 +215,7 @@ static enum mm_err check_request(const struct mm_space *space, const struct mm_m
     err = mm_range_check(space, request->virt, request->bytes, span, fail);
     if (err != MM_OK)
         return err;
+    paging = &space->vmm->paging;
     if (!mm_range_ok(phys, request->bytes) ||
         mm_range_last(phys, request->bytes) >> paging->phys_bits != 0)
         return mm_fail(fail, MM_ERR_RANGE, virt, 0, mm_pte_empty());

@@ -20,8 +20,8 @@
 enum mm_err mm_range_check(const struct mm_space *space, mm_virt_t virt, uint64_t bytes,
                            struct mm_span *out, struct mm_space_fail *fail)
 {
-    unsigned levels = space->vmm->paging.levels;
     enum mm_err err = mm_space_alive(space);
+    unsigned levels;
     uint64_t last;
 
     if (err == MM_OK && (bytes == 0 || !mm_is_aligned(virt.raw | bytes, MM_FRAME_BYTES)))
@@ -31,6 +31,7 @@ enum mm_err mm_range_check(const struct mm_space *space, mm_virt_t virt, uint64_
     if (err != MM_OK)
         return mm_fail(fail, err, virt.raw, 0, mm_pte_empty());
     last = mm_range_last(virt.raw, bytes);
+    levels = space->vmm->paging.levels;
     if (!mm_pt_canonical(virt, levels) || !mm_pt_canonical(mm_virt(last), levels) ||
         mm_pt_kernel_half(virt) != mm_pt_kernel_half(mm_virt(last)))
         return mm_fail(fail, MM_ERR_RANGE, virt.raw, 0, mm_pte_empty());

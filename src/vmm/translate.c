@@ -84,14 +84,20 @@ enum mm_err mm_translate_root(const struct mm_window *window, mm_phys_t root, un
 enum mm_err mm_space_translate(struct mm_space *space, mm_virt_t virt, struct mm_translation *out,
                                struct mm_space_fail *fail)
 {
+    enum mm_err err = mm_space_alive(space);
+
+    if (err != MM_OK)
+        return mm_fail(fail, err, virt.raw, 0, mm_pte_empty());
     return mm_translate_root(space->vmm->window, space->root, space->vmm->paging.levels, virt, out,
                              fail);
 }
 
 unsigned mm_space_walk(struct mm_space *space, mm_virt_t virt, struct mm_walk_step *steps)
 {
-    enum mm_err err;
+    enum mm_err err = mm_space_alive(space);
 
+    if (err != MM_OK)
+        return 0;
     return mm_walk_root(space->vmm->window, space->root, space->vmm->paging.levels, virt, steps,
                         &err);
 }

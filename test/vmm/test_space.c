@@ -303,6 +303,7 @@ TEST(a_user_space_maps_only_below_the_end_of_the_layout)
 TEST(destroy_gives_back_every_table_and_only_when_no_cpu_has_the_space_loaded)
 {
     struct mm_space user = MM_ZERO;
+    struct mm_translation to;
     struct mm_cpuset on;
     uint32_t used;
 
@@ -330,6 +331,7 @@ TEST(destroy_gives_back_every_table_and_only_when_no_cpu_has_the_space_loaded)
     CHECK_ERR(mm_space_destroy(&user), MM_ERR_GONE);
     CHECK_ERR(mm_space_activate(&user), MM_ERR_GONE);
     CHECK_ERR(map(&user, LOW, DATA, K4, MM_PROT_RW), MM_ERR_GONE);
+    CHECK_ERR(mm_space_translate(&user, mm_virt(LOW), &to, NULL), MM_ERR_GONE);
     CHECK_OK(mm_space_create(&fx.vmm, &user, 0)); /* the struct may be used again */
     CHECK_OK(mm_space_destroy(&user));
     fixture_sound(&fx.kernel);
@@ -352,9 +354,19 @@ TEST(the_kernel_space_cannot_be_destroyed_while_user_spaces_live)
 
 TEST(a_space_that_was_never_made_is_refused)
 {
+    struct mm_walk_step steps[MM_WALK_STEPS];
     struct mm_space none = MM_ZERO;
+    mm_virt_t cursor = mm_virt(0);
+    struct mm_translation to;
+    struct mm_space_run run;
 
     fixture_start(4, true, 1);
+    CHECK_ERR(map(&none, LOW, DATA, K4, MM_PROT_RW), MM_ERR_BAD_ARG);
+    CHECK_ERR(unmap(&none, LOW, K4), MM_ERR_BAD_ARG);
+    CHECK_ERR(protect(&none, LOW, K4, MM_PROT_READ), MM_ERR_BAD_ARG);
+    CHECK_ERR(mm_space_translate(&none, mm_virt(LOW), &to, NULL), MM_ERR_BAD_ARG);
+    CHECK_ERR(mm_space_query(&none, &cursor, mm_virt(0), &run), MM_ERR_BAD_ARG);
+    CHECK_EQ(mm_space_walk(&none, mm_virt(LOW), steps), 0);
     CHECK_ERR(mm_space_activate(&none), MM_ERR_BAD_ARG);
     CHECK_ERR(mm_space_destroy(&none), MM_ERR_BAD_ARG);
     CHECK_EQ(mm_space_check(&none, NULL), 1);
