@@ -12,16 +12,19 @@
  * Context and cost of each function are those of the call that it makes. Frame 0 is never handed
  * out, so 0 means "none" here.
  */
+#include "default.h" /* outside the guard: see there */
+
 #ifndef MM_NAMES_H
 #define MM_NAMES_H
 
-#include "mm.h"
+#ifdef MM_VOCABULARY
+#error "one vocabulary in a file: mm/names.h, or one header of mm/dialect"
+#endif
+#define MM_VOCABULARY
 
 #ifdef __cplusplus
 extern "C" {
 #endif
-
-extern struct mm mm_default;
 
 /* Flags for vmm_map*(): rights beyond reading. Never executable and never user unless asked; both
  * writable and executable is refused. */
@@ -223,10 +226,4 @@ static inline void kfree(void *pointer)
 }
 #endif
 
-#endif
-
-/* Outside the guard: an earlier include without the word must not swallow the definition. */
-#if defined(MM_DEFAULT_INSTANCE) && !defined(MM_DEFAULT_INSTANCE_DONE)
-#define MM_DEFAULT_INSTANCE_DONE
-struct mm mm_default;
 #endif
