@@ -27,9 +27,9 @@ enum mm_boot_protocol {
     MM_BOOT_MULTIBOOT2 = 1, /* Multiboot2 specification 2.0, section 3.6 */
     MM_BOOT_PVH = 2,        /* Xen start_info ("HVM direct boot"), as QEMU -kernel gives it */
     MM_BOOT_E820 = 3,       /* an array of 20- or 24-byte entries from INT 15h, AX=E820h */
-    MM_BOOT_MULTIBOOT1 = 4, /* not built yet */
-    MM_BOOT_EFI = 5,        /* not built yet */
-    MM_BOOT_LIMINE = 6      /* not built yet */
+    MM_BOOT_MULTIBOOT1 = 4, /* Multiboot specification 0.6.96, section 3.3; also QEMU -kernel */
+    MM_BOOT_EFI = 5,        /* descriptors of GetMemoryMap(), after ExitBootServices() */
+    MM_BOOT_LIMINE = 6      /* response to Limine's memory map request */
 };
 
 struct mm_boot_text {
@@ -87,7 +87,8 @@ struct mm_boot_info {
 struct mm_boot_fault {
     const char *what; /* static text, e.g. "tag size below 8" */
     uint32_t tag;     /* Multiboot2 tag type, or 0 */
-    uint64_t offset;  /* byte offset in the block or array; for PVH the physical address */
+    uint64_t offset;  /* byte offset in the block, array; for Multiboot1, PVH and Limine
+                       * the address: physical, or virtual if it is Limine's and not in the window */
 };
 
 /*
@@ -122,13 +123,62 @@ MM_NODISCARD enum mm_err mm_boot_read_pvh(const struct mm_window *window, mm_phy
                                           struct mm_boot_fault *fault);
 
 /*
+ * Read the information of Multiboot version 1 and what it points to (memory map, list of modules,
+ * texts), all through `window`; the modules themselves need not be in it. Drive, APM, VBE and ELF
+ * section tables are reserved. The size of upper memory is never used: without a memory map the
+ * answer is MM_ERR_NOT_FOUND.
+ *
+ * Returns  as mm_boot_read_pvh()
+ */
+MM_NODISCARD enum mm_err mm_boot_read_multiboot1(const struct mm_window *window, mm_phys_t at,
+                                                 struct mm_memmap *map, struct mm_boot_info *info,
+                                                 struct mm_boot_fault *fault);
+
+/*
+ * The three below read a memory map and nothing else. They set `map_entries`, and EFI and Limine
+ * `block` and `block_bytes`; what else is in `info` is what you know from elsewhere, and stays.
+ */
+
+/*
  * Read `count` entries of `entry_bytes` (20, or 24 with ACPI 3.0 attributes: an entry whose bit 0
- * is clear is ignored).
+ * is clear is ignored). The array is not reserved.
  * Returns  as Multiboot2
  */
 MM_NODISCARD enum mm_err mm_boot_read_e820(const void *entries, size_t count, size_t entry_bytes,
                                            struct mm_memmap *map, struct mm_boot_info *info,
                                            struct mm_boot_fault *fault);
+
+/* What GetMemoryMap() of UEFI gave. */
+struct mm_boot_efi_map {
+    const void *descriptors;
+    uint64_t bytes;              /* MemoryMapSize */
+    mm_phys_t at;                /* physical address of the descriptors */
+    uint32_t descriptor_bytes;   /* DescriptorSize: at least 40, and not what sizeof says */
+    uint32_t descriptor_version; /* DescriptorVersion: 1 */
+    uint32_t flags;              /* MM_BOOT_EFI_SERVICES if they were not exited */
+};
+
+/*
+ * Read EFI memory descriptors; they are reserved. Memory with the attribute RUNTIME is never
+ * usable, whatever its type.
+ *
+ * Returns  as Multiboot2 (MM_ERR_BAD_ARG also for unknown flags; MM_ERR_NOT_FOUND: no bytes)
+ */
+MM_NODISCARD enum mm_err mm_boot_read_efi(const struct mm_boot_efi_map *efi, struct mm_memmap *map,
+                                          struct mm_boot_info *info, struct mm_boot_fault *fault);
+
+/*
+ * Read Limine's response to the memory map request, of any revision, and the entries that it points
+ * to; all are reserved. The protocol's pointers are virtual: `window` must show physical memory at
+ * the offset that the higher-half direct map request tells. Memory of the kernel and its modules is
+ * usable in type and a module in use; your image segments are then reserved as the image.
+ *
+ * @response  its physical address: the pointer that you got, minus that offset
+ * Returns    as mm_boot_read_pvh()
+ */
+MM_NODISCARD enum mm_err mm_boot_read_limine(const struct mm_window *window, mm_phys_t response,
+                                             struct mm_memmap *map, struct mm_boot_info *info,
+                                             struct mm_boot_fault *fault);
 
 /* The type that an E820 number means; unknown numbers are reserved. Any context. O(1). */
 enum mm_mem_type mm_mem_type_of_e820(uint32_t number);
@@ -136,6 +186,9 @@ enum mm_mem_type mm_mem_type_of_e820(uint32_t number);
 /* The type that an EFI memory type means (UEFI specification 2.10, table 7.6). With boot services
  * still running (`services`) their code and data are BOOT_RECLAIM. Any context. O(1). */
 enum mm_mem_type mm_mem_type_of_efi(uint32_t number, bool services);
+
+/* The type that a number of Limine's means; unknown numbers are reserved. Any context. O(1). */
+enum mm_mem_type mm_mem_type_of_limine(uint64_t number);
 
 /* The text at `text` through `window`, NUL-terminated; "" if there is none or it lies outside. */
 const char *mm_boot_text_pointer(const struct mm_window *window, struct mm_boot_text text);
