@@ -86,8 +86,8 @@ struct mm_boot_info {
 /* What is wrong with malformed input. */
 struct mm_boot_fault {
     const char *what; /* static text, e.g. "tag size below 8" */
-    uint32_t tag;     /* Multiboot2 tag type, or 0 */
-    uint64_t offset;  /* byte offset in the block, array; for Multiboot1, PVH and Limine
+    uint32_t tag;     /* Multiboot2 tag type or SRAT structure type, or 0 */
+    uint64_t offset;  /* byte offset in the block, array or table; for Multiboot1, PVH and Limine
                        * the address: physical, or virtual if it is Limine's and not in the window */
 };
 
@@ -179,6 +179,62 @@ MM_NODISCARD enum mm_err mm_boot_read_efi(const struct mm_boot_efi_map *efi, str
 MM_NODISCARD enum mm_err mm_boot_read_limine(const struct mm_window *window, mm_phys_t response,
                                              struct mm_memmap *map, struct mm_boot_info *info,
                                              struct mm_boot_fault *fault);
+
+#define MM_NUMA_HOT_PLUG     2u /* memory may appear here; what is there already is in the map */
+#define MM_NUMA_NON_VOLATILE 4u
+
+/* A range of the affinity table. Only where the memory map says so is there memory in it. */
+struct mm_numa_range {
+    mm_phys_t start;
+    uint64_t bytes;
+    uint16_t node;
+    uint16_t flags; /* MM_NUMA_* */
+    uint32_t unused;
+};
+
+/* Zero-initialise; set `range` and `range_capacity` if you want the list of ranges. */
+struct mm_numa {
+    struct mm_numa_range *range; /* lent; may be NULL */
+    uint32_t range_capacity;
+    uint32_t range_count;          /* ranges found; those beyond the capacity have nodes, too */
+    uint32_t node_count;           /* nodes are 0 to node_count - 1 */
+    uint32_t domain[MM_NODES_MAX]; /* proximity domain of each node, ascending */
+};
+
+/*
+ * Set the nodes of a map that is still collecting, after all its memory was added, from the ACPI
+ * System Resource Affinity Table, which the kernel finds and maps. Domains that have memory or a
+ * window for it get node numbers without gaps, in ascending order. Structures that are switched off
+ * or empty are ignored. What no structure names stays on node 0. The table is not reserved.
+ *
+ * @table   readable for `limit_bytes`; any alignment
+ * Returns  MM_OK | MM_ERR_BAD_ARG | MM_ERR_TRUNCATED | MM_ERR_MALFORMED (also: wrong checksum, two
+ *          domains claim the same memory) | MM_ERR_NOT_FOUND (no memory in it)
+ *          | MM_ERR_NO_ROOM (more than MM_NODES_MAX domains, or the map is full: then some ranges
+ *          have their nodes already, otherwise nothing has changed) | MM_ERR_BUSY (finished)
+ * Context  before mm_memmap_finish(); O(bytes + memory structures^2)
+ */
+MM_NODISCARD enum mm_err mm_numa_read_srat(const void *table, size_t limit_bytes,
+                                           struct mm_memmap *map, struct mm_numa *numa,
+                                           struct mm_boot_fault *fault);
+
+/* The node of a proximity domain, for CPUs and devices.
+ * Returns  MM_OK | MM_ERR_NOT_FOUND (no memory in that domain).  Any context. O(nodes) */
+MM_NODISCARD enum mm_err mm_numa_node_of_domain(const struct mm_numa *numa, uint32_t domain,
+                                                unsigned *node);
+
+/*
+ * Read the distances between the nodes of `numa` from the ACPI System Locality Information Table:
+ * 10 is a node to itself, 20 twice as far, 255 unreachable.
+ *
+ * @distance  node_count x node_count bytes, row by row: [from * node_count + to]; untouched on error
+ * Returns    MM_OK | MM_ERR_BAD_ARG (also: distance_bytes too small) | MM_ERR_TRUNCATED
+ *            | MM_ERR_MALFORMED | MM_ERR_NOT_FOUND (a domain of `numa` is not in the table)
+ * Context    any; O(bytes + nodes^2)
+ */
+MM_NODISCARD enum mm_err mm_numa_read_slit(const void *table, size_t limit_bytes,
+                                           const struct mm_numa *numa, uint8_t *distance,
+                                           size_t distance_bytes, struct mm_boot_fault *fault);
 
 /* The type that an E820 number means; unknown numbers are reserved. Any context. O(1). */
 enum mm_mem_type mm_mem_type_of_e820(uint32_t number);
