@@ -205,7 +205,8 @@ struct mm_numa {
  * Set the nodes of a map that is still collecting, after all its memory was added, from the ACPI
  * System Resource Affinity Table, which the kernel finds and maps. Domains that have memory or a
  * window for it get node numbers without gaps, in ascending order. Structures that are switched off
- * or empty are ignored. What no structure names stays on node 0. The table is not reserved.
+ * or empty are ignored; a window for hot-plug yields to another structure for the same memory. What
+ * no structure names stays on node 0. The table is not reserved.
  *
  * @table   readable for `limit_bytes`; any alignment
  * Returns  MM_OK | MM_ERR_BAD_ARG | MM_ERR_TRUNCATED | MM_ERR_MALFORMED (also: wrong checksum, two

@@ -4,9 +4,10 @@
  * Problem     SRAT tells of proximity domains, 32-bit numbers with gaps, in any order; it has empty
  *             entries, entries that are switched off, and windows in which memory may appear one
  *             day. Two domains may claim the same memory.
- * Idea        Three walks: check and count, number the domains, set the nodes. Numbers go to domains
- *             in ascending order, so they do not depend on the order of the table. A node is only
- *             set where the memory map has something: a window adds nothing.
+ * Idea        Walks over the table: check it, number the domains, set the nodes. Numbers go to
+ *             domains in ascending order, so they do not depend on the order of the table. A node
+ *             is only set where the memory map has something: a window adds nothing, and yields to
+ *             whoever else names the same memory.
  * Invariants  I1 nothing is read outside [table, table + its length), and that is inside the buffer
  *             I2 every structure has at least 2 bytes, so a walk ends
  *             I3 the map is not touched before the whole table was found good
@@ -146,14 +147,21 @@ static enum mm_err structures_check(const struct srat *srat)
     return count > 0 ? MM_OK : fail(srat->fault, MM_ERR_NOT_FOUND, "no memory affinity", 0, 0);
 }
 
-/* Does any structure give memory of `it` to another domain? */
+static bool is_window(const struct affinity *it)
+{
+    return (it->flags & MM_NUMA_HOT_PLUG) != 0;
+}
+
+/* Does any structure of the same kind give memory of `it` to another domain? A window yields to
+ * what is there: QEMU names one domain for all of the space that modules of any domain lie in. */
 static bool contradicted(const struct srat *srat, const struct affinity *it)
 {
     uint32_t offset = SRAT_BYTES;
     struct affinity other;
 
     while (affinity_next(srat, &offset, &other))
-        if (other.domain != it->domain && other.start <= mm_range_last(it->start, it->bytes) &&
+        if (other.domain != it->domain && is_window(&other) == is_window(it) &&
+            other.start <= mm_range_last(it->start, it->bytes) &&
             it->start <= mm_range_last(other.start, other.bytes))
             return true;
     return false;
@@ -213,15 +221,20 @@ static void range_note(struct mm_numa *numa, const struct affinity *it, unsigned
     numa->range_count++;
 }
 
-static enum mm_err nodes_set(const struct srat *srat, struct mm_memmap *map, struct mm_numa *numa)
+/* The node of each structure of one kind. */
+static enum mm_err nodes_set(const struct srat *srat, struct mm_memmap *map,
+                             const struct mm_numa *numa, bool windows)
 {
     uint32_t offset = SRAT_BYTES;
     struct affinity it;
 
     while (affinity_next(srat, &offset, &it)) {
         unsigned node = 0;
-        enum mm_err err = mm_numa_node_of_domain(numa, it.domain, &node);
+        enum mm_err err;
 
+        if (is_window(&it) != windows)
+            continue;
+        err = mm_numa_node_of_domain(numa, it.domain, &node);
         if (err == MM_OK)
             err = mm_memmap_set_node(map, mm_phys(it.start), it.bytes, node);
         if (err != MM_OK)
@@ -229,9 +242,21 @@ static enum mm_err nodes_set(const struct srat *srat, struct mm_memmap *map, str
                         err == MM_ERR_NO_ROOM ? "no room left in the memory map"
                                               : "the memory map is not collecting",
                         MEMORY_AFFINITY, it.offset);
-        range_note(numa, &it, node);
     }
     return MM_OK;
+}
+
+static void ranges_note(const struct srat *srat, struct mm_numa *numa)
+{
+    uint32_t offset = SRAT_BYTES;
+    struct affinity it;
+
+    while (affinity_next(srat, &offset, &it)) {
+        unsigned node = 0;
+
+        if (mm_numa_node_of_domain(numa, it.domain, &node) == MM_OK)
+            range_note(numa, &it, node);
+    }
 }
 
 enum mm_err mm_numa_read_srat(const void *table, size_t limit_bytes, struct mm_memmap *map,
@@ -251,11 +276,15 @@ enum mm_err mm_numa_read_srat(const void *table, size_t limit_bytes, struct mm_m
         err = contradictions_check(&srat);
     if (err == MM_OK)
         err = domains_number(&srat, &result);
+    if (err == MM_OK) /* windows first: what is there wins over them */
+        err = nodes_set(&srat, map, &result, true);
     if (err == MM_OK)
-        err = nodes_set(&srat, map, &result);
-    if (err == MM_OK)
-        *numa = result;
-    return err;
+        err = nodes_set(&srat, map, &result, false);
+    if (err != MM_OK)
+        return err;
+    ranges_note(&srat, &result);
+    *numa = result;
+    return MM_OK;
 }
 
 enum mm_err mm_numa_node_of_domain(const struct mm_numa *numa, uint32_t domain, unsigned *node)
@@ -288,7 +317,7 @@ static enum mm_err distances_read(const uint8_t *table, uint64_t domains,
             uint64_t at = SLIT_MATRIX_AT + numa->domain[i] * domains + numa->domain[j];
             const char *wrong;
 
-            if (numa->domain[i] >= domains || numa->domain[j] >= domains)
+            if (numa->domain[j] >= domains) /* the first row asks for each domain */
                 return fail(fault, MM_ERR_NOT_FOUND, "a domain is not in the matrix", 0,
                             HEADER_BYTES);
             wrong = distance_fault(table[at], i == j);

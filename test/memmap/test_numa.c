@@ -335,6 +335,35 @@ TEST(numa_two_domains_cannot_have_the_same_memory)
     CHECK_EQ(numa.node_count, 1);
 }
 
+/* Of memory that both name, whichever comes first in the table. */
+TEST(numa_window_yields_to_what_is_there)
+{
+    for (unsigned swap = 0; swap < 2; swap++) {
+        srat_begin(&b, 3);
+        if (swap == 0)
+            srat_memory(&b, 1, GIB(2), GIB(100), SRAT_ENABLED | MM_NUMA_HOT_PLUG);
+        srat_memory(&b, 0, GIB(8), GIB(1), SRAT_ENABLED);
+        srat_memory(&b, 2, GIB(9), GIB(1), SRAT_ENABLED | MM_NUMA_NON_VOLATILE);
+        if (swap == 1)
+            srat_memory(&b, 1, GIB(2), GIB(100), SRAT_ENABLED | MM_NUMA_HOT_PLUG);
+        CHECK_OK(read_srat());
+        CHECK_EQ(numa.node_count, 3);
+        CHECK_EQ(range[swap == 0 ? 0 : 2].flags, MM_NUMA_HOT_PLUG); /* in the table's order */
+        MAP_IS(&m.map, {{0, 0xa0000, MM_MEM_USABLE, 0, 0},
+                        {MIB(1), GIB(2), MM_MEM_USABLE, 0, 0},
+                        {GIB(2), GIB(3), MM_MEM_USABLE, 0, 1},
+                        {GIB(3), GIB(4), MM_MEM_RESERVED, 0, 1},
+                        {GIB(8), GIB(9), MM_MEM_USABLE, 0, 0},
+                        {GIB(9), GIB(10), MM_MEM_USABLE, 0, 2},
+                        {GIB(10), GIB(12), MM_MEM_USABLE, 0, 1}});
+    }
+    srat_begin(&b, 3);
+    srat_memory(&b, 1, GIB(2), GIB(8), SRAT_ENABLED | MM_NUMA_HOT_PLUG);
+    srat_memory(&b, 2, GIB(9), GIB(2), SRAT_ENABLED | MM_NUMA_HOT_PLUG);
+    acpi_end(&b);
+    refused(MM_ERR_MALFORMED, "two domains claim the same memory", 1, 48);
+}
+
 TEST(numa_more_domains_than_nodes_do_not_fit)
 {
     uint32_t last = 0;
