@@ -40,7 +40,7 @@ enum {
 static uint32_t struct_bytes(uint32_t flags)
 {
     if ((flags & HAS_FRAMEBUFFER) != 0)
-        return 116;
+        return 118;
     if ((flags & (HAS_VBE | HAS_APM)) != 0)
         return 88;
     return (flags & (HAS_DRIVES | HAS_LOADER)) != 0 ? 68 : 52;
@@ -122,6 +122,13 @@ static enum mm_err read_modules(struct mm_boot_reader *reader, const uint8_t *mb
     return err;
 }
 
+/* The specification draws the colours at 110, which is where Limine puts them; its own C structure
+ * aligns them to 112, which is where GRUB puts them. No RGB mode has 0 bits of red. */
+static const uint8_t *colours(const uint8_t *mbi)
+{
+    return mbi[111] != 0 ? mbi + 110 : mbi + 112;
+}
+
 static enum mm_err read_framebuffer(struct mm_boot_reader *reader, const uint8_t *mbi, mm_phys_t at)
 {
     struct mm_boot_framebuffer fb = {
@@ -132,7 +139,7 @@ static enum mm_err read_framebuffer(struct mm_boot_reader *reader, const uint8_t
         .bits_per_pixel = mbi[108],
     };
 
-    return mm_boot_framebuffer_set(reader, &fb, mbi[109], mbi + 110, 0, at.raw);
+    return mm_boot_framebuffer_set(reader, &fb, mbi[109], colours(mbi), 0, at.raw);
 }
 
 /* Tables for the kernel's own use; address 0 is none. */

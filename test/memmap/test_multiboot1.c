@@ -106,7 +106,7 @@ TEST(multiboot1_flags_say_how_long_the_struct_is)
     static const struct {
         uint32_t flags, bytes;
     } row[] = {{0x40, 52},  {0x41, 52},  {0x4d, 52},  {0x60, 52},    {0xc0, 68},
-               {0x240, 68}, {0x440, 88}, {0x840, 88}, {0x1040, 116}, {0x1fff & ~0x4u, 116}};
+               {0x240, 68}, {0x440, 88}, {0x840, 88}, {0x1040, 118}, {0x1fff & ~0x4u, 118}};
 
     for (size_t i = 0; i < LENGTH(row); i++) {
         uint64_t start = FIRST_END - row[i].bytes;
@@ -323,7 +323,8 @@ TEST(multiboot1_texts_must_end_in_the_window)
     CHECK_EQ(info.command_line.bytes | info.loader.bytes, 0);
 }
 
-static void set_framebuffer(uint64_t phys, unsigned pixels)
+/* `skip`: 0 as the specification draws it, 2 as its structure, and so GRUB, has it. */
+static void set_framebuffer(uint64_t phys, unsigned pixels, unsigned skip)
 {
     set32(START, FLAGS | 0x1000);
     set64(START + 88, phys);
@@ -332,38 +333,42 @@ static void set_framebuffer(uint64_t phys, unsigned pixels)
     set32(START + 104, 600);
     *at(START + 108) = 32;
     *at(START + 109) = (uint8_t)pixels;
-    memcpy(at(START + 110), "\x10\x08\x09\x07\x01\x06", 6);
+    memset(at(START + 110), 0, 8);
+    memcpy(at(START + 110 + skip), "\x10\x08\x09\x07\x01\x06", 6);
 }
 
 TEST(multiboot1_framebuffer_is_noted_and_reserved)
 {
-    build();
-    set_framebuffer(0xfd000000, 1);
-    CHECK_OK(read_start());
-    CHECK_EQ(info.framebuffer.at.raw, 0xfd000000);
-    CHECK_EQ(info.framebuffer.pitch_bytes, 3200);
-    CHECK_EQ(info.framebuffer.width, 800);
-    CHECK_EQ(info.framebuffer.height, 600);
-    CHECK_EQ(info.framebuffer.bits_per_pixel, 32);
-    CHECK_EQ(info.framebuffer.pixels, MM_BOOT_PIXELS_RGB);
-    CHECK_EQ(info.framebuffer.red_shift, 16);
-    CHECK_EQ(info.framebuffer.red_bits, 8);
-    CHECK_EQ(info.framebuffer.green_shift, 9);
-    CHECK_EQ(info.framebuffer.green_bits, 7);
-    CHECK_EQ(info.framebuffer.blue_shift, 1);
-    CHECK_EQ(info.framebuffer.blue_bits, 6);
-    map_keeps(&m.map, 0xfd000000, 0xfd000000 + 3200 * 600);
-    CHECK_EQ(m.map.range[m.map.count - 1].use, MM_USE_FRAMEBUFFER);
+    for (unsigned skip = 0; skip < 4; skip += 2) {
+        mm_test_row("skip", skip);
+        build();
+        set_framebuffer(0xfd000000, 1, skip);
+        CHECK_OK(read_start());
+        CHECK_EQ(info.framebuffer.at.raw, 0xfd000000);
+        CHECK_EQ(info.framebuffer.pitch_bytes, 3200);
+        CHECK_EQ(info.framebuffer.width, 800);
+        CHECK_EQ(info.framebuffer.height, 600);
+        CHECK_EQ(info.framebuffer.bits_per_pixel, 32);
+        CHECK_EQ(info.framebuffer.pixels, MM_BOOT_PIXELS_RGB);
+        CHECK_EQ(info.framebuffer.red_shift, 16);
+        CHECK_EQ(info.framebuffer.red_bits, 8);
+        CHECK_EQ(info.framebuffer.green_shift, 9);
+        CHECK_EQ(info.framebuffer.green_bits, 7);
+        CHECK_EQ(info.framebuffer.blue_shift, 1);
+        CHECK_EQ(info.framebuffer.blue_bits, 6);
+        map_keeps(&m.map, 0xfd000000, 0xfd000000 + 3200 * 600);
+        CHECK_EQ(m.map.range[m.map.count - 1].use, MM_USE_FRAMEBUFFER);
+    }
     for (unsigned pixels = 0; pixels < 4; pixels += 2) {
         build();
-        set_framebuffer(0xb8000, pixels);
+        set_framebuffer(0xb8000, pixels, 0);
         CHECK_OK(read_start());
         CHECK_EQ(info.framebuffer.pixels, pixels + 1);
         CHECK_EQ(info.framebuffer.red_bits, 0);
     }
-    set_framebuffer(0xb8000, 3);
+    set_framebuffer(0xb8000, 3, 0);
     refused(MM_ERR_MALFORMED, "framebuffer of an unknown type", START);
-    set_framebuffer((UINT64_C(1) << BITS) - 4096, 1);
+    set_framebuffer((UINT64_C(1) << BITS) - 4096, 1, 0);
     refused(MM_ERR_MALFORMED, "framebuffer beyond the physical addresses", START);
 }
 
@@ -417,7 +422,7 @@ TEST(multiboot1_map_that_does_not_fit_says_so)
 
 TEST(multiboot1_with_one_byte_changed_is_harmless)
 {
-    memory_bytes_are_harmless(mm_boot_read_multiboot1, START, build, START, START + 116);
+    memory_bytes_are_harmless(mm_boot_read_multiboot1, START, build, START, START + 118);
     memory_bytes_are_harmless(mm_boot_read_multiboot1, START, build, MAP, MAP + 48);
     memory_bytes_are_harmless(mm_boot_read_multiboot1, START, build, LIST, LIST + 32);
 }

@@ -249,6 +249,110 @@ TEST(replay_dumps_through_multiboot2)
     }
 }
 
+/* What real loaders give. The file holds the frames in which they put it. */
+static const struct dump {
+    const char *name, *loader, *command_line;
+    uint64_t at, frame[2], end; /* of the struct */
+    uint64_t module_end;        /* of the last one */
+    uint32_t framebuffer_bytes;
+} multiboot1_dump[] = {
+    {"qemu-128M", "qemu", "k.elf a=b quiet", 0x9500, {0x9000, 0x112000}, 0x9544, 0x117328, 0},
+    {"qemu-q35-4G", "qemu", "k.elf a=b", 0x9500, {0x9000, 0x112000}, 0x9544, 0x114388, 0},
+    {"grub-bios-512M",
+     "GRUB 2.06-13+deb12u2",
+     "a=b quiet",
+     0x10000,
+     {0x10000},
+     0x10076,
+     0x116328,
+     3200 * 600},
+    {"grub-uefi-512M",
+     "GRUB 2.06-13+deb12u2",
+     "a=b quiet",
+     0x10000,
+     {0x10000},
+     0x10044,
+     0x116328,
+     0},
+};
+
+/* The model's own reading of information that is known to be well formed. */
+static void multiboot1_lines(const uint8_t *mbi, const struct mm_window *window)
+{
+    const uint64_t list = word(mbi + 24, 4), bytes = word(mbi + 44, 4), map = word(mbi + 48, 4);
+    void *at;
+
+    hold(map, bytes, MM_USE_BOOTINFO);
+    hold(list, 16 * word(mbi + 20, 4), MM_USE_BOOTINFO);
+    CHECK_OK(mm_window_find(window, mm_phys(map), bytes, &at));
+    for (const uint8_t *p = at; p < (const uint8_t *)at + bytes; p += word(p, 4) + 4) {
+        char line[100];
+
+        snprintf(line, sizeof line, "%llx %llx %u\n", (unsigned long long)word(p + 4, 8),
+                 (unsigned long long)word(p + 12, 8), (unsigned)word(p + 20, 4));
+        line_read(line, false);
+    }
+    CHECK_OK(mm_window_find(window, mm_phys(list), 16 * word(mbi + 20, 4), &at));
+    for (uint64_t i = 0; i < word(mbi + 20, 4); i++) {
+        const uint8_t *module = (const uint8_t *)at + 16 * i;
+
+        hold(word(module, 4), word(module + 4, 4) - word(module, 4), MM_USE_MODULE);
+    }
+}
+
+static void multiboot1_replay(const struct dump *dump, const uint8_t *mbi,
+                              const struct mm_window *window)
+{
+    struct mm_boot_module module[2];
+
+    memset(&text, 0, sizeof text);
+    begin();
+    hold(dump->at, dump->end - dump->at, MM_USE_BOOTINFO);
+    multiboot1_lines(mbi, window);
+    info = (struct mm_boot_info){.module = module, .module_capacity = 2};
+    CHECK_OK(mm_boot_read_multiboot1(window, mm_phys(dump->at), &m.map, &info, NULL));
+    hold(info.framebuffer.at.raw, dump->framebuffer_bytes, MM_USE_FRAMEBUFFER);
+    CHECK_EQ(info.block_bytes, dump->end - dump->at);
+    CHECK_EQ(info.map_entries, text.lines);
+    CHECK_TEXT(mm_boot_text_pointer(window, info.loader), dump->loader);
+    CHECK_TEXT(mm_boot_text_pointer(window, info.command_line), dump->command_line);
+    CHECK(strstr(mm_boot_text_pointer(window, module[0].text), "mod0 arg") != NULL);
+    CHECK_EQ(module[info.module_count - 1].start.raw + module[info.module_count - 1].bytes,
+             dump->module_end);
+    CHECK_EQ(info.ebda.raw, strstr(dump->name, "uefi") != NULL ? 0 : 0x9fc00);
+    if (dump->framebuffer_bytes != 0) {
+        CHECK_EQ(info.framebuffer.red_shift, 16);
+        CHECK_EQ(info.framebuffer.green_shift, 8);
+        CHECK_EQ(info.framebuffer.blue_bits, 8);
+    }
+    end();
+}
+
+TEST(replay_dumps_through_multiboot1)
+{
+    for (size_t i = 0; i < LENGTH(multiboot1_dump); i++) {
+        const struct dump *dump = &multiboot1_dump[i];
+        struct mm_window window = MM_ZERO;
+        uint8_t *contents, *memory;
+        char path[100];
+        size_t bytes;
+
+        mm_test_row("dump", i);
+        snprintf(path, sizeof path, "data/multiboot1/%s.bin", dump->name);
+        contents = file_read(path, &bytes);
+        CHECK_EQ(bytes, dump->frame[1] != 0 ? 2 * FRAME : FRAME);
+        memory = aligned_alloc(4096, bytes);
+        CHECK(memory != NULL);
+        memcpy(memory, contents, bytes);
+        for (size_t f = 0; f < bytes / FRAME; f++)
+            CHECK_OK(mm_window_add(&window, mm_phys(dump->frame[f]), FRAME,
+                                   mm_virt_of(memory + f * FRAME)));
+        multiboot1_replay(dump, memory + (dump->at - dump->frame[0]), &window);
+        free(memory);
+        free(contents);
+    }
+}
+
 /* Affinity alone: a machine whose RAM is just what the table says, and nothing in windows. */
 static void through_srat(void)
 {
@@ -319,4 +423,58 @@ TEST(replay_numa_table_of_empty_ranges_has_no_nodes)
     acpi_end(&b);
     CHECK_OK(srat_read(&b, b.n, &m.map, &numa, NULL));
     CHECK_EQ(numa.node_count, 1);
+}
+
+/* Tables byte for byte as QEMU makes them. Memory of the modules is there, by the map. */
+TEST(replay_acpi_tables_of_qemu)
+{
+    static const struct {
+        const char *name;
+        unsigned nodes;
+        uint8_t at_1m, at_32m, at_64m, at_96m, at_4g, above; /* node of a frame there */
+    } row[] = {
+        {"qemu-two-nodes", 2, 0, 0, 1, 1, 1, 1},
+        {"qemu-four-nodes", 3, 0, 1, 1, 2, 0, 0}, /* domain 2 has no memory */
+        {"qemu-nvdimm", 2, 0, 0, 1, 1, 0, 1},     /* a module inside the window of domain 1 */
+    };
+
+    for (size_t i = 0; i < LENGTH(row); i++) {
+        const uint64_t at[] = {MIB(1), MIB(32), MIB(64), MIB(96), GIB(4), GIB(4) + MIB(128)};
+        const uint8_t node[] = {row[i].at_1m,  row[i].at_32m, row[i].at_64m,
+                                row[i].at_96m, row[i].at_4g,  row[i].above};
+        struct mm_numa numa = {.range = NULL};
+        uint8_t *table;
+        char path[100];
+        size_t bytes;
+
+        mm_test_row("table", i);
+        snprintf(path, sizeof path, "data/acpi/%s.srat", row[i].name);
+        table = file_read(path, &bytes);
+        (void)map_init(&m, ROOM, BITS);
+        CHECK_OK(mm_memmap_add(&m.map, mm_phys(0), MIB(128), MM_MEM_USABLE));
+        CHECK_OK(mm_memmap_add(&m.map, mm_phys(GIB(4)), MIB(256), MM_MEM_USABLE));
+        CHECK_OK(mm_numa_read_srat(table, bytes, &m.map, &numa, NULL));
+        CHECK_EQ(numa.node_count, row[i].nodes);
+        CHECK_OK(mm_memmap_finish(&m.map));
+        for (size_t n = 0; n < LENGTH(at); n++) {
+            struct mm_mem_range found;
+
+            CHECK_OK(mm_memmap_find(&m.map, mm_phys(at[n]), &found));
+            CHECK_EQ(found.node, node[n]);
+        }
+        free(table);
+    }
+}
+
+TEST(replay_distances_of_qemu)
+{
+    static const uint8_t expected[] = {10, 21, 31, 10};
+    struct mm_numa numa = {.node_count = 2, .domain = {0, 1}};
+    uint8_t distance[4];
+    size_t bytes;
+    uint8_t *table = file_read("data/acpi/qemu-two-nodes.slit", &bytes);
+
+    CHECK_OK(mm_numa_read_slit(table, bytes, &numa, distance, sizeof distance, NULL));
+    CHECK(memcmp(distance, expected, sizeof expected) == 0);
+    free(table);
 }
