@@ -27,9 +27,9 @@ enum mm_boot_protocol {
     MM_BOOT_MULTIBOOT2 = 1, /* Multiboot2 specification 2.0, section 3.6 */
     MM_BOOT_PVH = 2,        /* Xen start_info ("HVM direct boot"), as QEMU -kernel gives it */
     MM_BOOT_E820 = 3,       /* an array of 20- or 24-byte entries from INT 15h, AX=E820h */
-    MM_BOOT_MULTIBOOT1 = 4, /* not built yet */
-    MM_BOOT_EFI = 5,        /* not built yet */
-    MM_BOOT_LIMINE = 6      /* not built yet */
+    MM_BOOT_MULTIBOOT1 = 4, /* Multiboot specification 0.6.96, section 3.3; also QEMU -kernel */
+    MM_BOOT_EFI = 5,        /* descriptors of GetMemoryMap(), after ExitBootServices() */
+    MM_BOOT_LIMINE = 6      /* response to Limine's memory map request */
 };
 
 struct mm_boot_text {
@@ -86,8 +86,9 @@ struct mm_boot_info {
 /* What is wrong with malformed input. */
 struct mm_boot_fault {
     const char *what; /* static text, e.g. "tag size below 8" */
-    uint32_t tag;     /* Multiboot2 tag type, or 0 */
-    uint64_t offset;  /* byte offset in the block or array; for PVH the physical address */
+    uint32_t tag;     /* Multiboot2 tag type or SRAT structure type, or 0 */
+    uint64_t offset;  /* byte offset in the block, array or table; for Multiboot1, PVH and Limine
+                       * the address: physical, or virtual if it is Limine's and not in the window */
 };
 
 /*
@@ -122,13 +123,119 @@ MM_NODISCARD enum mm_err mm_boot_read_pvh(const struct mm_window *window, mm_phy
                                           struct mm_boot_fault *fault);
 
 /*
+ * Read the information of Multiboot version 1 and what it points to (memory map, list of modules,
+ * texts), all through `window`; the modules themselves need not be in it. Drive, APM, VBE and ELF
+ * section tables are reserved. The size of upper memory is never used: without a memory map the
+ * answer is MM_ERR_NOT_FOUND.
+ *
+ * Returns  as mm_boot_read_pvh()
+ */
+MM_NODISCARD enum mm_err mm_boot_read_multiboot1(const struct mm_window *window, mm_phys_t at,
+                                                 struct mm_memmap *map, struct mm_boot_info *info,
+                                                 struct mm_boot_fault *fault);
+
+/*
+ * The three below read a memory map and nothing else. They set `map_entries`, and EFI and Limine
+ * `block` and `block_bytes`; what else is in `info` is what you know from elsewhere, and stays.
+ */
+
+/*
  * Read `count` entries of `entry_bytes` (20, or 24 with ACPI 3.0 attributes: an entry whose bit 0
- * is clear is ignored).
+ * is clear is ignored). The array is not reserved.
  * Returns  as Multiboot2
  */
 MM_NODISCARD enum mm_err mm_boot_read_e820(const void *entries, size_t count, size_t entry_bytes,
                                            struct mm_memmap *map, struct mm_boot_info *info,
                                            struct mm_boot_fault *fault);
+
+/* What GetMemoryMap() of UEFI gave. */
+struct mm_boot_efi_map {
+    const void *descriptors;
+    uint64_t bytes;              /* MemoryMapSize */
+    mm_phys_t at;                /* physical address of the descriptors */
+    uint32_t descriptor_bytes;   /* DescriptorSize: at least 40, and not what sizeof says */
+    uint32_t descriptor_version; /* DescriptorVersion: 1 */
+    uint32_t flags;              /* MM_BOOT_EFI_SERVICES if they were not exited */
+};
+
+/*
+ * Read EFI memory descriptors; they are reserved. Memory with the attribute RUNTIME is never
+ * usable, whatever its type.
+ *
+ * Returns  as Multiboot2 (MM_ERR_BAD_ARG also for unknown flags; MM_ERR_NOT_FOUND: no bytes)
+ */
+MM_NODISCARD enum mm_err mm_boot_read_efi(const struct mm_boot_efi_map *efi, struct mm_memmap *map,
+                                          struct mm_boot_info *info, struct mm_boot_fault *fault);
+
+/*
+ * Read Limine's response to the memory map request, of any revision, and the entries that it points
+ * to; all are reserved. The protocol's pointers are virtual: `window` must show physical memory at
+ * the offset that the higher-half direct map request tells. Memory of the kernel and its modules is
+ * usable in type and a module in use; your image segments are then reserved as the image.
+ *
+ * @response  its physical address: the pointer that you got, minus that offset
+ * Returns    as mm_boot_read_pvh()
+ */
+MM_NODISCARD enum mm_err mm_boot_read_limine(const struct mm_window *window, mm_phys_t response,
+                                             struct mm_memmap *map, struct mm_boot_info *info,
+                                             struct mm_boot_fault *fault);
+
+#define MM_NUMA_HOT_PLUG     2u /* memory may appear here; what is there already is in the map */
+#define MM_NUMA_NON_VOLATILE 4u
+
+/* A range of the affinity table. Only where the memory map says so is there memory in it. */
+struct mm_numa_range {
+    mm_phys_t start;
+    uint64_t bytes;
+    uint16_t node;
+    uint16_t flags; /* MM_NUMA_* */
+    uint32_t unused;
+};
+
+/* Zero-initialise; set `range` and `range_capacity` if you want the list of ranges. */
+struct mm_numa {
+    struct mm_numa_range *range; /* lent; may be NULL */
+    uint32_t range_capacity;
+    uint32_t range_count;          /* ranges found; those beyond the capacity have nodes, too */
+    uint32_t node_count;           /* nodes are 0 to node_count - 1 */
+    uint32_t domain[MM_NODES_MAX]; /* proximity domain of each node, ascending */
+};
+
+/*
+ * Set the nodes of a map that is still collecting, after all its memory was added, from the ACPI
+ * System Resource Affinity Table, which the kernel finds and maps. Domains that have memory or a
+ * window for it get node numbers without gaps, in ascending order. Structures that are switched off
+ * or empty are ignored; a window for hot-plug yields to another structure for the same memory. What
+ * no structure names stays on node 0. The table is not reserved.
+ *
+ * @table   readable for `limit_bytes`; any alignment
+ * Returns  MM_OK | MM_ERR_BAD_ARG | MM_ERR_TRUNCATED | MM_ERR_MALFORMED (also: wrong checksum, two
+ *          domains claim the same memory) | MM_ERR_NOT_FOUND (no memory in it)
+ *          | MM_ERR_NO_ROOM (more than MM_NODES_MAX domains, or the map is full: then some ranges
+ *          have their nodes already, otherwise nothing has changed) | MM_ERR_BUSY (finished)
+ * Context  before mm_memmap_finish(); O(bytes + memory structures^2)
+ */
+MM_NODISCARD enum mm_err mm_numa_read_srat(const void *table, size_t limit_bytes,
+                                           struct mm_memmap *map, struct mm_numa *numa,
+                                           struct mm_boot_fault *fault);
+
+/* The node of a proximity domain, for CPUs and devices.
+ * Returns  MM_OK | MM_ERR_NOT_FOUND (no memory in that domain).  Any context. O(nodes) */
+MM_NODISCARD enum mm_err mm_numa_node_of_domain(const struct mm_numa *numa, uint32_t domain,
+                                                unsigned *node);
+
+/*
+ * Read the distances between the nodes of `numa` from the ACPI System Locality Information Table:
+ * 10 is a node to itself, 20 twice as far, 255 unreachable.
+ *
+ * @distance  node_count x node_count bytes, row by row: [from * node_count + to]; untouched on error
+ * Returns    MM_OK | MM_ERR_BAD_ARG (also: distance_bytes too small) | MM_ERR_TRUNCATED
+ *            | MM_ERR_MALFORMED | MM_ERR_NOT_FOUND (a domain of `numa` is not in the table)
+ * Context    any; O(bytes + nodes^2)
+ */
+MM_NODISCARD enum mm_err mm_numa_read_slit(const void *table, size_t limit_bytes,
+                                           const struct mm_numa *numa, uint8_t *distance,
+                                           size_t distance_bytes, struct mm_boot_fault *fault);
 
 /* The type that an E820 number means; unknown numbers are reserved. Any context. O(1). */
 enum mm_mem_type mm_mem_type_of_e820(uint32_t number);
@@ -136,6 +243,9 @@ enum mm_mem_type mm_mem_type_of_e820(uint32_t number);
 /* The type that an EFI memory type means (UEFI specification 2.10, table 7.6). With boot services
  * still running (`services`) their code and data are BOOT_RECLAIM. Any context. O(1). */
 enum mm_mem_type mm_mem_type_of_efi(uint32_t number, bool services);
+
+/* The type that a number of Limine's means; unknown numbers are reserved. Any context. O(1). */
+enum mm_mem_type mm_mem_type_of_limine(uint64_t number);
 
 /* The text at `text` through `window`, NUL-terminated; "" if there is none or it lies outside. */
 const char *mm_boot_text_pointer(const struct mm_window *window, struct mm_boot_text text);

@@ -114,11 +114,13 @@ enum mm_root_mode {
 
 struct mm_start_info {
     enum mm_boot_protocol protocol; /* MM_BOOT_NONE: the caller filled mm.map, not finished */
-    uint32_t magic;                 /* what the loader left in eax (Multiboot2); 0 = not checked */
-    mm_phys_t info;       /* physical address of the boot information, inside the window */
-    uint64_t info_bytes;  /* its size where the protocol does not tell (E820); else 0 */
-    uint32_t entry_bytes; /* E820: 20 or 24 */
-    uint32_t cpu_count;   /* 0 = 1 */
+    uint32_t magic;         /* what the loader left in eax (both Multiboots); 0 = not checked */
+    mm_phys_t info;         /* physical address of the boot information, inside the window */
+    uint64_t info_bytes;    /* its size where the protocol does not tell (E820, EFI); else 0 */
+    uint32_t entry_bytes;   /* E820: 20 or 24; EFI: DescriptorSize */
+    uint32_t cpu_count;     /* 0 = 1 */
+    uint32_t entry_version; /* EFI: DescriptorVersion */
+    uint32_t unused;
 
     const struct mm_image_segment *segment; /* the image: reserved, and mapped under an own root */
     const struct mm_keep *keep;             /* what else an own root maps */

@@ -65,6 +65,38 @@ enum mm_err mm_boot_module_add(struct mm_boot_reader *reader, const struct mm_bo
                            "module beyond the physical addresses", tag, offset);
 }
 
+enum mm_err mm_boot_framebuffer_set(struct mm_boot_reader *reader,
+                                    const struct mm_boot_framebuffer *framebuffer, unsigned pixels,
+                                    const uint8_t *colours, uint32_t tag, uint64_t offset)
+{
+    struct mm_boot_framebuffer fb = *framebuffer;
+
+    if (pixels > 2)
+        return mm_boot_fail(reader, MM_ERR_MALFORMED, "framebuffer of an unknown type", tag,
+                            offset);
+    fb.pixels = (uint8_t)(pixels + MM_BOOT_PIXELS_INDEXED); /* 0 indexed, 1 RGB, 2 text */
+    if (fb.pixels == MM_BOOT_PIXELS_RGB) {
+        if (colours == NULL)
+            return mm_boot_fail(reader, MM_ERR_MALFORMED, "framebuffer tag without its colours",
+                                tag, offset);
+        fb.red_shift = colours[0];
+        fb.red_bits = colours[1];
+        fb.green_shift = colours[2];
+        fb.green_bits = colours[3];
+        fb.blue_shift = colours[4];
+        fb.blue_bits = colours[5];
+    }
+    reader->info.framebuffer = fb;
+    return mm_boot_reserve(reader, fb.at, (uint64_t)fb.pitch_bytes * fb.height, MM_USE_FRAMEBUFFER,
+                           "framebuffer beyond the physical addresses", tag, offset);
+}
+
+void mm_boot_ebda_set(struct mm_boot_reader *reader, uint32_t kib)
+{
+    if (kib >= 512 && kib < 640)
+        reader->info.ebda = mm_phys((uint64_t)kib << 10);
+}
+
 enum mm_err mm_boot_e820_entry(struct mm_boot_reader *reader, const uint8_t *entry, uint32_t tag,
                                uint64_t offset)
 {

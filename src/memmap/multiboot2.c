@@ -127,13 +127,9 @@ static enum mm_err read_module(struct block *block, const struct tag *tag)
 /* Only the lower memory in KiB is of use: it ends where the extended BIOS data area begins. */
 static enum mm_err read_basic_memory(struct block *block, const struct tag *tag)
 {
-    uint64_t lower_end;
-
     if (tag->bytes < 16)
         return malformed(block, "basic memory tag size below 16", tag);
-    lower_end = (uint64_t)mm_le32(tag->at + 8) << 10;
-    if (lower_end >= 0x80000 && lower_end < 0xa0000)
-        block->reader.info.ebda = mm_phys(lower_end);
+    mm_boot_ebda_set(&block->reader, mm_le32(tag->at + 8));
     return MM_OK;
 }
 
@@ -160,50 +156,18 @@ static enum mm_err read_memory_map(struct block *block, const struct tag *tag)
     return MM_OK;
 }
 
-#define EFI_DESCRIPTOR_BYTES 40u
-#define EFI_RUNTIME          (UINT64_C(1) << 63) /* EFI_MEMORY_RUNTIME */
-
-/* type u32, pad, physical start u64, virtual start u64, pages u64, attributes u64 */
-static enum mm_err read_efi_descriptor(struct block *block, const struct tag *tag, uint32_t skip)
-{
-    const uint8_t *at = tag->at + skip;
-    bool services = (block->reader.info.flags & MM_BOOT_EFI_SERVICES) != 0;
-    enum mm_mem_type type = mm_mem_type_of_efi(mm_le32(at), services);
-    uint64_t pages = mm_le64(at + 24);
-
-    if (pages > UINT64_MAX >> MM_FRAME_SHIFT)
-        return mm_boot_fail(&block->reader, MM_ERR_MALFORMED,
-                            "EFI descriptor larger than the address space", tag->type,
-                            tag->offset + skip);
-    if ((mm_le64(at + 32) & EFI_RUNTIME) != 0 && type < MM_MEM_RUNTIME)
-        type = MM_MEM_RUNTIME;
-    block->reader.info.map_entries++;
-    return mm_boot_add(&block->reader, mm_phys(mm_le64(at + 8)), pages << MM_FRAME_SHIFT, type,
-                       tag->type, tag->offset + skip);
-}
-
 static enum mm_err read_efi_map(struct block *block, const struct tag *tag)
 {
-    uint32_t entry_bytes;
+    struct mm_boot_efi_list list = {.tag = tag->type, .head = tag->offset};
 
     if (tag->bytes < 16)
         return malformed(block, "EFI map tag size below 16", tag);
-    entry_bytes = mm_le32(tag->at + 8);
-    if (entry_bytes < EFI_DESCRIPTOR_BYTES)
-        return malformed(block, "EFI descriptor size below 40", tag);
-    if (!mm_is_aligned(entry_bytes, 8))
-        return malformed(block, "EFI descriptor size is not a multiple of 8", tag);
-    if (mm_le32(tag->at + 12) != 1)
-        return malformed(block, "EFI descriptor version is not 1", tag);
-    if ((tag->bytes - 16) % entry_bytes != 0)
-        return malformed(block, "EFI map ends inside a descriptor", tag);
-    for (uint32_t i = 16; i < tag->bytes; i += entry_bytes) {
-        enum mm_err err = read_efi_descriptor(block, tag, i);
-
-        if (err != MM_OK)
-            return err;
-    }
-    return MM_OK;
+    list.step = mm_le32(tag->at + 8);
+    list.version = mm_le32(tag->at + 12);
+    list.at = tag->at + 16;
+    list.bytes = tag->bytes - 16;
+    list.offset = tag->offset + 16;
+    return mm_boot_efi_list_read(&block->reader, &list);
 }
 
 /* The specification draws one reserved byte after the type and colours at 31; loaders have always
@@ -215,28 +179,13 @@ static enum mm_err read_framebuffer(struct block *block, const struct tag *tag)
 
     if (tag->bytes < 31)
         return malformed(block, "framebuffer tag size below 31", tag);
-    if (at[29] > 2)
-        return malformed(block, "framebuffer of an unknown type", tag);
-    fb.pixels = (uint8_t)(at[29] + MM_BOOT_PIXELS_INDEXED); /* 0 indexed, 1 RGB, 2 text */
     fb.at = mm_phys(mm_le64(at + 8));
     fb.pitch_bytes = mm_le32(at + 16);
     fb.width = mm_le32(at + 20);
     fb.height = mm_le32(at + 24);
     fb.bits_per_pixel = at[28];
-    if (fb.pixels == MM_BOOT_PIXELS_RGB) {
-        if (tag->bytes < 38)
-            return malformed(block, "framebuffer tag without its colours", tag);
-        fb.red_shift = at[32];
-        fb.red_bits = at[33];
-        fb.green_shift = at[34];
-        fb.green_bits = at[35];
-        fb.blue_shift = at[36];
-        fb.blue_bits = at[37];
-    }
-    block->reader.info.framebuffer = fb;
-    return mm_boot_reserve(&block->reader, fb.at, (uint64_t)fb.pitch_bytes * fb.height,
-                           MM_USE_FRAMEBUFFER, "framebuffer beyond the physical addresses",
-                           tag->type, tag->offset);
+    return mm_boot_framebuffer_set(&block->reader, &fb, at[29], tag->bytes < 38 ? NULL : at + 32,
+                                   tag->type, tag->offset);
 }
 
 /* The tag holds a copy of the root pointer: 20 bytes of ACPI 1.0, or 36 and more. The new one is

@@ -6,7 +6,7 @@
  * Invariants  A number that is unknown to a firmware table is RESERVED, never usable.
  * Locking     None: constants.
  * Cost        O(1); formatting O(length).
- * Rejected    Passing firmware numbers through: three firmwares number differently.
+ * Rejected    Passing firmware numbers through: firmwares and loaders number differently.
  */
 #include "mm/boot.h"
 
@@ -107,6 +107,27 @@ enum mm_mem_type mm_mem_type_of_efi(uint32_t number, bool services)
         return MM_MEM_DEVICE;
     case 14:
         return MM_MEM_PERSISTENT;
+    default:
+        return MM_MEM_RESERVED;
+    }
+}
+
+/* The Limine Boot Protocol: 1 reserved, 8 reserved and mapped, 7 framebuffer, and what later
+ * revisions add, are not RAM for us. */
+enum mm_mem_type mm_mem_type_of_limine(uint64_t number)
+{
+    switch (number) {
+    case 0:
+    case 6: /* the kernel and its modules, which the reader also reserves */
+        return MM_MEM_USABLE;
+    case 2:
+        return MM_MEM_ACPI_RECLAIM;
+    case 3:
+        return MM_MEM_ACPI_NVS;
+    case 4:
+        return MM_MEM_BAD;
+    case 5:
+        return MM_MEM_BOOT_RECLAIM;
     default:
         return MM_MEM_RESERVED;
     }

@@ -18,6 +18,7 @@
 #include "base/checked.h"
 
 #define MULTIBOOT2_MAGIC 0x36d76289u /* specification 2.0, 3.3: in EAX at entry */
+#define MULTIBOOT1_MAGIC 0x2badb002u /* specification 0.6.96, 3.2: likewise */
 
 struct mm_keep mm_start_mapping(const struct mm_start_info *info, uint64_t index)
 {
@@ -75,8 +76,14 @@ static enum mm_err check_protocol(struct start *s)
         if (info->magic != 0 && info->magic != MULTIBOOT2_MAGIC)
             return start_note(s, MM_ERR_BAD_ARG, "magic is not that of Multiboot2", info->magic);
         return MM_OK;
+    case MM_BOOT_MULTIBOOT1:
+        if (info->magic != 0 && info->magic != MULTIBOOT1_MAGIC)
+            return start_note(s, MM_ERR_BAD_ARG, "magic is not that of Multiboot", info->magic);
+        return MM_OK;
     case MM_BOOT_NONE:
     case MM_BOOT_PVH:
+    case MM_BOOT_LIMINE:
+    case MM_BOOT_EFI: /* its reader checks the sizes */
         return MM_OK;
     case MM_BOOT_E820:
         if (info->entry_bytes < 20 || info->info_bytes % info->entry_bytes != 0)
@@ -85,13 +92,8 @@ static enum mm_err check_protocol(struct start *s)
                               "entries",
                               info->info.raw);
         return MM_OK;
-    case MM_BOOT_MULTIBOOT1:
-    case MM_BOOT_EFI:
-    case MM_BOOT_LIMINE:
-        break;
     }
-    return start_note(s, MM_ERR_UNSUPPORTED, "this boot protocol is not built yet",
-                      (uint64_t)info->protocol);
+    return start_note(s, MM_ERR_BAD_ARG, "unknown boot protocol", (uint64_t)info->protocol);
 }
 
 static enum mm_err check_mapping(struct start *s, const struct mm_keep *it, bool image)

@@ -58,6 +58,52 @@ static enum mm_err read_e820(struct start *s)
     return err;
 }
 
+static enum mm_err read_efi(struct start *s)
+{
+    const struct mm_start_info *info = s->info;
+    struct mm *mm = s->mm;
+    struct mm_boot_efi_map efi = {
+        .bytes = info->info_bytes,
+        .at = info->info,
+        .descriptor_bytes = info->entry_bytes,
+        .descriptor_version = info->entry_version,
+    };
+    void *descriptors;
+    enum mm_err err;
+
+    if (info->info_bytes == 0)
+        return MM_ERR_NOT_FOUND;
+    err = mm_window_find(&mm->window, info->info, info->info_bytes, &descriptors);
+    if (err != MM_OK)
+        return err;
+    efi.descriptors = descriptors;
+    return mm_boot_read_efi(&efi, &mm->map, &mm->boot, &s->why.boot);
+}
+
+static enum mm_err read_protocol(struct start *s)
+{
+    struct mm *mm = s->mm;
+    mm_phys_t at = s->info->info;
+
+    switch (s->info->protocol) {
+    case MM_BOOT_MULTIBOOT2:
+        return read_multiboot2(s);
+    case MM_BOOT_PVH:
+        return mm_boot_read_pvh(&mm->window, at, &mm->map, &mm->boot, &s->why.boot);
+    case MM_BOOT_E820:
+        return read_e820(s);
+    case MM_BOOT_MULTIBOOT1:
+        return mm_boot_read_multiboot1(&mm->window, at, &mm->map, &mm->boot, &s->why.boot);
+    case MM_BOOT_EFI:
+        return read_efi(s);
+    case MM_BOOT_LIMINE:
+        return mm_boot_read_limine(&mm->window, at, &mm->map, &mm->boot, &s->why.boot);
+    case MM_BOOT_NONE:
+        break;
+    }
+    return MM_ERR_BAD_ARG; /* mm_start_arguments() refused it */
+}
+
 enum mm_err mm_start_boot_info(struct start *s)
 {
     struct mm *mm = s->mm;
@@ -70,12 +116,8 @@ enum mm_err mm_start_boot_info(struct start *s)
     }
     mm->boot = (struct mm_boot_info){.module = mm->module, .module_capacity = MM_BOOT_MODULES};
     err = mm_memmap_init(&mm->map, mm->range, MM_MAP_RANGES, mm->vmm.paging.phys_bits);
-    if (err == MM_OK && s->info->protocol == MM_BOOT_MULTIBOOT2)
-        err = read_multiboot2(s);
-    else if (err == MM_OK && s->info->protocol == MM_BOOT_PVH)
-        err = mm_boot_read_pvh(&mm->window, s->info->info, &mm->map, &mm->boot, &s->why.boot);
-    else if (err == MM_OK)
-        err = read_e820(s);
+    if (err == MM_OK)
+        err = read_protocol(s);
     return start_note(s, err,
                       err == MM_ERR_WINDOW       ? "boot information lies outside the window"
                       : s->why.boot.what != NULL ? s->why.boot.what

@@ -4,37 +4,14 @@
  *     physical 0x10000 ...                 0x13000           0x20000 0x21000
  *     | start_info | map | modules | texts | (not in window)   | RSDP  |
  */
-#include "block.h"
+#include "memory.h"
 
-#define BITS  46u
-#define FIRST UINT64_C(0x10000)
 #define TEXTS UINT64_C(0x12f00)
 #define RSDP  UINT64_C(0x20010)
 
 #define START FIRST
 #define MAP   (FIRST + 0x100)
 #define LIST  (FIRST + 0x800)
-
-static struct map m;
-static struct mm_window window;
-static struct mm_boot_info info;
-static struct mm_boot_fault fault;
-static uint8_t *low, *high; /* of exactly the sizes of the pieces */
-
-static uint8_t *at(uint64_t phys)
-{
-    return phys < 0x20000 ? low + (phys - FIRST) : high + (phys - 0x20000);
-}
-
-static void set32(uint64_t phys, uint32_t x)
-{
-    memcpy(at(phys), &x, 4);
-}
-
-static void set64(uint64_t phys, uint64_t x)
-{
-    memcpy(at(phys), &x, 8);
-}
 
 static void set_entry(unsigned i, uint64_t start, uint64_t bytes, uint32_t type)
 {
@@ -54,16 +31,7 @@ static void set_module(unsigned i, uint64_t start, uint64_t bytes, uint64_t text
 /* A good start_info: two entries, two modules, a command line, a new root pointer. */
 static void build(void)
 {
-    free(low);
-    free(high);
-    low = aligned_alloc(4096, 3 * 4096);
-    high = aligned_alloc(4096, 4096);
-    CHECK(low != NULL && high != NULL);
-    memset(low, 0x77, 3 * 4096);
-    memset(high, 0x77, 4096);
-    memset(&window, 0, sizeof window);
-    CHECK_OK(mm_window_add(&window, mm_phys(FIRST), 3 * 4096, mm_virt_of(low)));
-    CHECK_OK(mm_window_add(&window, mm_phys(0x20000), 4096, mm_virt_of(high)));
+    memory_build();
     set32(START, 0x336ec578);
     set32(START + 4, 1);
     set32(START + 8, 0);
@@ -85,22 +53,12 @@ static void build(void)
 
 static enum mm_err read_start(void)
 {
-    (void)map_init(&m, ROOM, BITS);
-    memset(&info, 0, sizeof info);
-    memset(&fault, 0, sizeof fault);
-    return mm_boot_read_pvh(&window, mm_phys(START), &m.map, &info, &fault);
+    return memory_read(mm_boot_read_pvh, START);
 }
 
 static void refused(enum mm_err err, const char *what, uint64_t offset)
 {
-    static const struct mm_boot_info none;
-
-    CHECK_ERR(read_start(), err);
-    CHECK_TEXT(fault.what, what);
-    CHECK_EQ(fault.offset, offset);
-    CHECK_EQ(fault.tag, 0);
-    CHECK(memcmp(&info, &none, sizeof info) == 0);
-    CHECK_EQ(map_faults(&m.map), 0);
+    memory_refused(mm_boot_read_pvh, START, err, what, offset);
 }
 
 TEST(pvh_start_info_is_read_and_all_it_points_to_reserved)
@@ -304,33 +262,10 @@ TEST(pvh_text_pointer_gives_nothing_that_is_not_a_text)
     CHECK_TEXT(mm_boot_text_pointer(&window, text), "");
 }
 
-/* Each byte of all structures with several values: the call ends and stays in the window. */
 TEST(pvh_with_one_byte_changed_is_harmless)
 {
-    static const struct {
-        uint64_t start, end;
-    } area[] = {{START, START + 56}, {MAP, MAP + 48}, {LIST, LIST + 64}, {RSDP, RSDP + 20}};
-    static const uint8_t value[] = {0, 1, 0x7f, 0x80, 0xff};
-
-    for (size_t a = 0; a < LENGTH(area); a++) {
-        for (uint64_t phys = area[a].start; phys < area[a].end; phys++) {
-            for (size_t v = 0; v < LENGTH(value); v++) {
-                enum mm_err err;
-
-                mm_test_row("address", phys);
-                build();
-                *at(phys) = value[v];
-                (void)map_init(&m, ROOM, BITS);
-                CHECK_OK(mm_memmap_reserve(&m.map, mm_phys(MIB(1)), MIB(2), MM_USE_IMAGE));
-                memset(&info, 0, sizeof info);
-                err = mm_boot_read_pvh(&window, mm_phys(START), &m.map, &info, &fault);
-                CHECK(err == MM_OK || err == MM_ERR_WINDOW || err == MM_ERR_MALFORMED ||
-                      err == MM_ERR_NOT_FOUND);
-                CHECK_EQ(map_faults(&m.map), 0);
-                map_keeps(&m.map, MIB(1), MIB(3));
-                map_keeps(&m.map, START, START + 40);
-                mm_test_reports_clear();
-            }
-        }
-    }
+    memory_bytes_are_harmless(mm_boot_read_pvh, START, build, START, START + 56);
+    memory_bytes_are_harmless(mm_boot_read_pvh, START, build, MAP, MAP + 48);
+    memory_bytes_are_harmless(mm_boot_read_pvh, START, build, LIST, LIST + 64);
+    memory_bytes_are_harmless(mm_boot_read_pvh, START, build, RSDP, RSDP + 20);
 }

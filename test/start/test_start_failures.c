@@ -117,6 +117,7 @@ enum request {
     PIN,
     PROTOCOL,
     MAGIC,
+    MAGIC_1,
     E820_BYTES,
     SEGMENT_UNALIGNED,
     SEGMENT_WX,
@@ -144,8 +145,9 @@ static const struct {
     [TOO_MANY_CPUS] = {MM_ERR_BAD_ARG, "more CPUs than MM_CPUS_MAX"},
     [ROOT_MODE] = {MM_ERR_BAD_ARG, "unknown root mode"},
     [PIN] = {MM_ERR_UNSUPPORTED, "this pin is not built yet"},
-    [PROTOCOL] = {MM_ERR_UNSUPPORTED, "this boot protocol is not built yet"},
+    [PROTOCOL] = {MM_ERR_BAD_ARG, "unknown boot protocol"},
     [MAGIC] = {MM_ERR_BAD_ARG, "magic is not that of Multiboot2"},
+    [MAGIC_1] = {MM_ERR_BAD_ARG, "magic is not that of Multiboot"},
     [E820_BYTES] = {MM_ERR_BAD_ARG, "E820 needs entry_bytes, and info_bytes in whole entries"},
     [SEGMENT_UNALIGNED] = {MM_ERR_BAD_ARG, "image segment is not frame-aligned"},
     [SEGMENT_WX] = {MM_ERR_POLICY, "image segment is writable and executable"},
@@ -196,10 +198,13 @@ static void ask(enum request request)
         m.info.pin = MM_PIN_NONE;
         break;
     case PROTOCOL:
-        m.info.protocol = MM_BOOT_LIMINE;
+        m.info.protocol = (enum mm_boot_protocol)7;
         break;
     case MAGIC:
         m.info.magic = 0x2badb002;
+        break;
+    case MAGIC_1:
+        m.info.protocol = MM_BOOT_MULTIBOOT1;
         break;
     case E820_BYTES:
         m.info.protocol = MM_BOOT_E820;
