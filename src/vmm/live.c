@@ -108,6 +108,8 @@ enum mm_err mm_vmm_reserve_live(struct mm_memmap *map, const struct mm_window *w
     unsigned anchors;
     enum mm_err err;
 
+    if (map == NULL || window == NULL)
+        return mm_fail(fail, MM_ERR_BAD_ARG, 0, 0, mm_pte_empty());
     mm_port_cpu_paging(&r.paging);
     err = reserve_tables(&r, root);
     anchors = mm_port_cpu_anchors(anchor);
@@ -173,11 +175,16 @@ static void unmap_before(struct mm_space *space, const struct mm_memmap *map, ui
 enum mm_err mm_space_map_ram(struct mm_space *space, const struct mm_memmap *map,
                              struct mm_space_fail *fail)
 {
+    enum mm_err err = mm_space_alive(space);
     struct mm_phys_range ram;
     uint32_t at = 0;
 
+    if (err == MM_OK && map == NULL)
+        err = MM_ERR_BAD_ARG;
+    if (err != MM_OK)
+        return mm_fail(fail, err, 0, 0, mm_pte_empty());
     while (next_ram(map, &at, &ram)) {
-        enum mm_err err = map_stretch(space, &ram, fail);
+        err = map_stretch(space, &ram, fail);
 
         if (err != MM_OK) {
             unmap_before(space, map, at);

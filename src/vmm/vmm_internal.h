@@ -85,12 +85,19 @@ static inline bool mm_cpuset_read(const struct mm_cpuset *set, struct mm_cpuset 
 
 /* ---- space.c ---- */
 
+/* False for NULL and for zeroes: mm_vmm_init() was not called. */
+static inline bool mm_vmm_is_made(const struct mm_vmm *vmm)
+{
+    return vmm != NULL && vmm->cpu_count != 0;
+}
+
 static inline bool mm_space_is_kernel(const struct mm_space *space)
 {
     return (space->flags & MM_SPACE_KERNEL) != 0;
 }
 
-/* MM_OK for a live space, MM_ERR_GONE for a destroyed one, MM_ERR_BAD_ARG for anything else. */
+/* MM_OK for a live space, MM_ERR_GONE for a destroyed one, MM_ERR_BAD_ARG for anything else,
+ * NULL included. */
 enum mm_err mm_space_alive(const struct mm_space *space);
 
 /* Set the fields of a space whose root is ready; counts start at zero, but for the root. */

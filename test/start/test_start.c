@@ -297,6 +297,10 @@ TEST(kernel_area_is_ready_after_start)
 
     start_dump("bios-512M");
     CHECK_OK(start());
+    /* On a host the direct map is in the lower half, which the root of a user space would not show;
+     * the machine reaches memory all the same. */
+    CHECK_ERR(mm_space_create(&mm.vmm, &user, 0), MM_ERR_UNSUPPORTED);
+    mm.vmm.layout.direct_map.bytes = 0;
     CHECK_OK(mm_space_create(&mm.vmm, &user, 0)); /* from now on top-level entries are fixed */
     CHECK_OK(mm_kmap(&mm.area, mm_phys(0xfed00000), 1024, MM_MEMTYPE_UC, &device));
     CHECK_EQ(fake_probe(mm_virt_of(device)).phys.raw, 0xfed00000);
@@ -324,6 +328,64 @@ TEST(tables_taken_early_are_freed_to_the_pmm_later)
     CHECK_OK(mm_space_unmap(&mm.kernel, mm_virt(KERNEL_BASE + RODATA_PHYS), IMAGE_END - RODATA_PHYS,
                             0, NULL, NULL));
     CHECK_EQ(mm_pmm_free_frames(&mm.pmm) - before, tables - mm.kernel.table_count);
+}
+
+static struct mm_report heard;
+
+static void hear(void *context, const struct mm_report *report)
+{
+    (void)context;
+    heard = *report;
+}
+
+/* The frames that say who owns which frame are not the PMM's to hand out. */
+TEST(metadata_of_the_pmm_cannot_be_freed_and_handed_out)
+{
+    mm_phys_t meta;
+
+    start_dump("bios-64M");
+    CHECK_OK(start());
+    CHECK_OK(mm_window_phys(&mm.window, mm.pmm.meta, &meta));
+    CHECK_ERR(mm_pmm_free_frame(&mm.pmm, meta), MM_ERR_MISUSE);
+    CHECK_TEXT(mm_test_report(0)->what, "freed frame is not managed");
+    CHECK_ERR(mm_memmap_give(&mm.map, meta, PAGE), MM_ERR_BUSY);
+    CHECK_EQ(mm_check(&mm, NULL), 0);
+}
+
+TEST(checkers_see_a_table_and_a_heap_block_whose_frames_were_freed)
+{
+    const struct mm_check_sink sink = {hear, NULL};
+    struct mm_walk_step step[MM_WALK_STEPS];
+    struct mm_frame_info info;
+    mm_phys_t phys;
+    void *block;
+
+    start_dump("bios-64M");
+    CHECK_OK(start());
+    CHECK_OK(mm_pmm_free_frame(&mm.pmm, mm.kernel.root));
+    CHECK_EQ(mm_space_check(&mm.kernel, &sink), 1);
+    CHECK_TEXT(heard.what, "the frame of the root is free");
+    CHECK_TEXT(heard.where, "mm_space_check");
+
+    start_dump("bios-64M");
+    CHECK_OK(start());
+    CHECK(mm_space_walk(&mm.kernel, m.layout.direct_map.start, step) >= 2);
+    phys = step[1].table;
+    CHECK_OK(mm_pmm_free_frame(&mm.pmm, phys));
+    CHECK_EQ(mm_space_check(&mm.kernel, &sink), 1);
+    CHECK_TEXT(heard.what, "the frame of a table is free");
+    CHECK_EQ(heard.value[0], phys.raw);
+
+    start_dump("bios-64M");
+    CHECK_OK(start());
+    block = mm_heap_alloc(&mm.heap, 100);
+    CHECK_EQ(mm_check(&mm, &sink), 0);
+    CHECK_OK(mm_window_phys(&mm.window, block, &phys));
+    mm_pmm_query(&mm.pmm, phys, &info);
+    CHECK_OK(mm_pmm_free(&mm.pmm, info.first, info.count_frames));
+    CHECK_EQ(mm_check(&mm, &sink), 1);
+    CHECK_TEXT(heard.what, "a frame of a heap block is free");
+    CHECK_TEXT(heard.where, "mm_check");
 }
 
 /* Boot mappings marked global, cached while the new root is built: none may outlive the load. */
