@@ -32,6 +32,9 @@ enum mm_boot_protocol {
     MM_BOOT_LIMINE = 6      /* not built yet */
 };
 
+/* What a Multiboot2 loader leaves in eax (specification 2.0, 3.3). */
+#define MM_MULTIBOOT2_MAGIC 0x36d76289u
+
 struct mm_boot_text {
     mm_phys_t at;   /* first character */
     uint32_t bytes; /* without the closing NUL, which is there; 0 = no text */

@@ -263,6 +263,20 @@ void mm_gather_everything(struct mm_gather *gather);
 /* Flush, then free what is in it. May wait; no lock held. */
 void mm_gather_flush(struct mm_gather *gather);
 
+/* ---- live.c ---- */
+
+/* What the CPU cannot do without, in the order of mm_port_cpu_anchors(). */
+enum mm_anchor {
+    MM_ANCHOR_CODE,
+    MM_ANCHOR_STACK,
+    MM_ANCHOR_GDT,
+    MM_ANCHOR_IDT
+};
+
+/* mm_space_verify() that says at which of them it ended. */
+enum mm_err mm_verify_anchors(struct mm_space *space, enum mm_anchor *out,
+                              struct mm_space_fail *fail);
+
 /* ---- translate.c ---- */
 
 /* The entries that a walk of `virt` reads from `root`, as mm_space_walk(). *err is MM_ERR_WINDOW if

@@ -176,7 +176,7 @@ static inline void boot_from_dump(struct boot_machine *m, const struct boot_dump
     boot_module(m, 0, dump->uefi ? 0x18000 : 0x33b000, dump->uefi ? 0x19388 : 0x33c388);
     boot_module(m, 1, dump->uefi ? 0x1a000 : 0x33d000, dump->uefi ? 0x326a0 : 0x3556a0);
     m->info.protocol = MM_BOOT_MULTIBOOT2;
-    m->info.magic = 0x36d76289;
+    m->info.magic = MM_MULTIBOOT2_MAGIC;
     m->info.info = m->block;
 }
 

@@ -75,6 +75,42 @@ TEST(start_brings_up_what_every_dump_describes)
     }
 }
 
+/* Text and rodata of the image are not to be written by way of the direct map either. */
+static uint32_t direct_prot(uint64_t phys)
+{
+    return phys >= TEXT_PHYS && phys < DATA_PHYS ? MM_PROT_READ : MM_PROT_RW;
+}
+
+TEST(direct_map_shows_what_the_image_may_not_write_read_only)
+{
+    uint64_t alias;
+
+    start_dump("bios-64M");
+    m.segment[1].bytes -= 100; /* rounded up, as in the image */
+    CHECK_OK(start());
+    alias = m.layout.direct_map.start.raw;
+    for (uint64_t phys = TEXT_PHYS; phys <= DATA_PHYS; phys += PAGE) {
+        mm_test_row("physical", phys);
+        CHECK_EQ(direct(phys).prot, direct_prot(phys));
+        CHECK_EQ(fake_write64(mm_virt(alias + phys), 1).fault,
+                 direct_prot(phys) == MM_PROT_READ ? FAKE_WRITE_DENIED : FAKE_OK);
+    }
+    CHECK_EQ(mm_check(&mm, NULL), 0);
+    CHECK_EQ(fake_stale_entries(), 0);
+}
+
+/* An image part that is no RAM, or lies beyond the direct map, has no alias. */
+TEST(image_in_no_ram_starts)
+{
+    start_dump("bios-64M");
+    m.segment[1] = (struct mm_image_segment){mm_virt(KERNEL_BASE + MIB(512)), mm_phys(GIB(3)),
+                                             MIB(4), MM_PROT_READ};
+    m.segment[0].bytes = DATA_PHYS - TEXT_PHYS;
+    CHECK_OK(start());
+    CHECK_EQ(direct(GIB(3)).fault, FAKE_NOT_PRESENT);
+    CHECK_EQ(mm_check(&mm, NULL), 0);
+}
+
 TEST(direct_map_holds_every_page_of_ram_and_no_other)
 {
     static const struct {
@@ -98,8 +134,8 @@ TEST(direct_map_holds_every_page_of_ram_and_no_other)
 
             mm_test_row("physical", phys);
             CHECK_EQ(got.fault == FAKE_OK, bios_ram(phys, rows[i].low_end, rows[i].high_end));
-            CHECK(got.fault != FAKE_OK ||
-                  (got.phys.raw == phys && got.prot == MM_PROT_RW && got.type == MM_MEMTYPE_WB));
+            CHECK(got.fault != FAKE_OK || (got.phys.raw == phys && got.prot == direct_prot(phys) &&
+                                           got.type == MM_MEMTYPE_WB));
         }
         for (size_t e = 0; e < sizeof edge / sizeof edge[0]; e++)
             for (uint64_t n = 0; n < 16; n++) {
