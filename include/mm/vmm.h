@@ -100,7 +100,8 @@ MM_NODISCARD static inline enum mm_err mm_vmm_init(struct mm_vmm *vmm,
 /* Change where table frames come from and where gathers give frames back: at start-up, from the
  * early allocator to the PMM, right after mm_pmm_init() (which ends early allocation: until then
  * calls that need a table fail with MM_ERR_BUSY). Frames that `tables.owns` denies are never freed.
- * A source without alloc or free is ignored. Context: no other call on this VMM at the same time. */
+ * A source without alloc or free is ignored. Context: no other call on this VMM at the same time.
+ */
 void mm_vmm_set_sources(struct mm_vmm *vmm, const struct mm_frame_source *tables,
                         struct mm_pmm *pmm);
 
@@ -267,11 +268,11 @@ struct mm_map_request {
  *
  * Returns  MM_OK | MM_ERR_BAD_ARG (unaligned, empty, unknown bits or memory type) | MM_ERR_RANGE
  *          (not canonical, wraps, crosses halves, beyond the physical width) | MM_ERR_EXISTS
- *          (something is mapped: `fail`) | MM_ERR_POLICY (W^X, null page, user right in the kernel half, kernel half or
- *          beyond user_end through a user space, kernel half without a shared top-level entry, a
- *          table of an adopted root that denies the right) | MM_ERR_NO_MEMORY (tables)
- *          | MM_ERR_LIMIT | MM_ERR_UNSUPPORTED (a flag that is not built yet; a memory type that
- *          the CPU lacks) | MM_ERR_WINDOW (a table frame cannot be reached)
+ *          (something is mapped: `fail`) | MM_ERR_POLICY (W^X, null page, user right in the kernel
+ *          half, kernel half or beyond user_end through a user space, kernel half without a shared
+ *          top-level entry, a table of an adopted root that denies the right) | MM_ERR_NO_MEMORY
+ *          (tables) | MM_ERR_LIMIT | MM_ERR_UNSUPPORTED (a flag that is not built yet, a memory
+ *          type that the CPU lacks) | MM_ERR_WINDOW (a table frame cannot be reached)
  * Cost     O(pages written + levels)
  */
 MM_NODISCARD enum mm_err mm_space_map(struct mm_space *space, const struct mm_map_request *request,
@@ -391,8 +392,9 @@ void mm_space_get_stats(struct mm_space *space, struct mm_space_stats *out);
 MM_NODISCARD enum mm_err mm_space_set_limit(struct mm_space *space, uint64_t tables);
 
 /* Walk all tables: bounds, reserved bits, counts, no empty table left, no table used twice, and
- * where the PMM is known none whose frame it calls free. Returns the number of faults, each told to `sink` (may be NULL; called without a lock). Quiet
- * space; O(tables x 512), and O(tables^2) for tables used twice, left out above 8192 tables. */
+ * where the PMM is known none whose frame it calls free. Returns the number of faults, each told to
+ * `sink` (may be NULL; called without a lock). Quiet space; O(tables x 512), and O(tables^2) for
+ * tables used twice, left out above 8192 tables. */
 size_t mm_space_check(struct mm_space *space, const struct mm_check_sink *sink);
 
 /*
