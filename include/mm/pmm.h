@@ -37,15 +37,14 @@ enum mm_zone {
 #define MM_HIGHEST_16M mm_phys(UINT64_C(0xffffff))
 #define MM_HIGHEST_4G  mm_phys(UINT64_C(0xffffffff))
 
-/* struct mm_frame_request.flags */
-#define MM_FRAME_ZERO      1u /* zeroed; the frames must lie inside the PMM's window */
-#define MM_FRAME_NODE      2u /* prefer `node`; without it any node is as good */
-#define MM_FRAME_NODE_ONLY 4u /* with MM_FRAME_NODE: fail rather than take another node */
-#define MM_FRAME_TRY_HARD \
-    8u                       /* look everywhere before failing: thread context, since it may wait
-                                * for other CPUs. This version looks everywhere in any case */
-#define MM_FRAME_RESERVE 16u /* may use the reserve for atomic callers; not built yet */
-#define MM_FRAME_NO_WAIT 32u /* for NMI: MM_ERR_BUSY rather than wait for a lock; not built yet */
+/* struct mm_frame_request.flags. This version looks everywhere also without TRY_HARD, and waits for
+ * nobody with it. */
+#define MM_FRAME_ZERO      1u  /* zeroed; the frames must lie inside the PMM's window */
+#define MM_FRAME_NODE      2u  /* prefer `node`; without it any node is as good */
+#define MM_FRAME_NODE_ONLY 4u  /* with MM_FRAME_NODE: fail rather than take another node */
+#define MM_FRAME_TRY_HARD  8u  /* look everywhere before failing; may wait; thread context only */
+#define MM_FRAME_RESERVE   16u /* may use the reserve for atomic callers; not built yet */
+#define MM_FRAME_NO_WAIT   32u /* for NMI: MM_ERR_BUSY rather than wait for a lock; not built yet */
 
 /* What the frames are for, so that movable ones stay together. */
 enum mm_mobility {

@@ -16,9 +16,9 @@
  * with interrupts off may want. While only one CPU is in use they never wait and are allowed in
  * interrupt handlers too.
  *
- * Context of all calls unless said otherwise: thread or interrupt, not NMI; one lock per space
- * with interrupts off. mm_space_map() holds it for the whole call, unmap, protect and query for
- * pieces of at most 64 tables.
+ * Context of all calls unless said otherwise: thread, interrupt or page fault, not NMI; one lock
+ * per space with interrupts off. mm_space_map() holds it for the whole call, unmap, protect and
+ * query for pieces of at most 64 tables.
  *
  * Every call that takes a space, those without a lock included: one that was destroyed answers
  * MM_ERR_GONE, one that was never made MM_ERR_BAD_ARG if it is zeroed, as NULL does (mm/error.h). A
