@@ -180,6 +180,16 @@ static inline void boot_from_dump(struct boot_machine *m, const struct boot_dump
     m->info.info = m->block;
 }
 
+/*
+ * mm_space_create() refuses user spaces beside a direct map in the lower half, which their roots do
+ * not show. It is there on a host because the library's pointers are followed; the simulated machine
+ * reaches memory without it.
+ */
+static inline void boot_allow_user_spaces(struct mm *mm)
+{
+    mm->vmm.layout.direct_map.bytes = 0;
+}
+
 /* A hash of all that must never change: image, block, modules. */
 static inline uint64_t boot_hash_kept(const struct boot_machine *m)
 {
