@@ -20,7 +20,10 @@ install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/mm DESTINATION ${CMAKE_INSTALL_I
 install(FILES ${PROJECT_BINARY_DIR}/install/config.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/mm)
 
 set(mm_package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/mm)
-install(EXPORT mmTargets NAMESPACE mm:: DESTINATION ${mm_package_dir} FILE mmConfig.cmake)
+install(EXPORT mmTargets NAMESPACE mm:: DESTINATION ${mm_package_dir} FILE mmTargets.cmake)
+configure_file(${PROJECT_SOURCE_DIR}/cmake/mmConfig.cmake.in
+  ${PROJECT_BINARY_DIR}/install/mmConfig.cmake @ONLY)
+install(FILES ${PROJECT_BINARY_DIR}/install/mmConfig.cmake DESTINATION ${mm_package_dir})
 # A freestanding archive has no pointer size of the host's to compare with: architecture apart.
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/install/mmConfigVersion.cmake
   COMPATIBILITY SameMinorVersion ARCH_INDEPENDENT)

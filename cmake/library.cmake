@@ -35,3 +35,12 @@ if(CMAKE_C_COMPILER_ID STREQUAL "Clang")
   list(APPEND mm_machine_flags -fdirect-access-external-data) # no GOT, as gcc -fpie does
 endif()
 target_compile_options(mm PRIVATE ${mm_machine_flags} ${mm_warnings})
+
+# A project without a build type, as many kernels are, gives no -O at all: libmm would be several
+# times slower and need twice the stack. Whoever says -O somewhere else is followed.
+get_property(mm_multi_config GLOBAL PROPERTY GENERATOR_IS_MULTI_CONFIG)
+get_directory_property(mm_inherited COMPILE_OPTIONS)
+if(NOT CMAKE_BUILD_TYPE AND NOT mm_multi_config
+    AND NOT "${CMAKE_C_FLAGS};${mm_inherited}" MATCHES "(^|[ ;])-O")
+  target_compile_options(mm PRIVATE -O2)
+endif()

@@ -18,6 +18,7 @@
  */
 #include "mm/mm.h"
 
+#include "base/report.h"
 #include "mm_cpu.h"
 #include "mm_mmu.h"
 #include "start/start_internal.h"
@@ -49,7 +50,7 @@ static enum mm_err start_cpu(struct start *s)
 static enum mm_err start_pmm(struct start *s)
 {
     struct mm *mm = s->mm;
-    struct mm_memmap_request request = {.window = &mm->window};
+    struct mm_memmap_request request = {.use = MM_USE_KEEP, .window = &mm->window};
     struct mm_pmm_config config = {
         .map = &mm->map,
         .window = &mm->window,
@@ -200,17 +201,54 @@ void *mm_phys_pointer(const struct mm *mm, mm_phys_t phys)
 {
     void *pointer;
 
+    if (mm == NULL)
+        return NULL;
     return mm_window_find(&mm->window, phys, 1, &pointer) == MM_OK ? pointer : NULL;
+}
+
+/* What mm_check() knows besides the checkers of the layers. */
+struct checking {
+    struct mm *mm;
+    const struct mm_check_sink *sink;
+    size_t faults;
+};
+
+/* Frames under a live block of the heap are not free in the PMM. */
+static void check_block(void *context, void *pointer, size_t bytes)
+{
+    struct checking *c = context;
+    uint64_t start = mm_virt_of(pointer).raw, offset = start & (MM_FRAME_BYTES - 1);
+
+    for (uint64_t i = 0; i < mm_frames_for(offset + bytes); i++) {
+        mm_virt_t page = mm_virt(start - offset + (i << MM_FRAME_SHIFT));
+        struct mm_frame_info info;
+        mm_phys_t phys;
+
+        if (mm_window_phys(&c->mm->window, mm_virt_pointer(page), &phys) != MM_OK)
+            continue;
+        mm_pmm_query(&c->mm->pmm, phys, &info);
+        if (info.state == MM_FRAME_FREE)
+            mm_check_fault(c->sink, &c->faults, "a frame of a heap block is free", "mm_check",
+                           c->mm, start, phys.raw, 0);
+    }
 }
 
 size_t mm_check(struct mm *mm, const struct mm_check_sink *sink)
 {
-    size_t faults = mm_memmap_check(&mm->map, sink);
+    struct checking c = {mm, sink, 0};
+    size_t faults;
 
+    if (mm == NULL) {
+        mm_check_fault(sink, &c.faults, "no struct mm given", "mm_check", NULL, 0, 0, 0);
+        return c.faults;
+    }
+    faults = mm_memmap_check(&mm->map, sink);
     faults += mm_pmm_check(&mm->pmm, sink);
     faults += mm_space_check(&mm->kernel, sink);
     if (mm->area.arena != NULL)
         faults += mm_arena_check(&mm->arena, sink);
     faults += mm_heap_check(&mm->heap, sink);
-    return faults;
+    if (mm->state == MM_STATE_STARTED)
+        mm_heap_walk(&mm->heap, check_block, &c);
+    return faults + c.faults;
 }

@@ -24,9 +24,8 @@
 #include "taken.h"
 #include "walk.h"
 
-#define MAGIC_MULTIBOOT2 0x36d76289u
-#define MAGIC_PVH        0x336ec578u
-#define SECRET           UINT64_C(0x9e3779b97f4a7c15) /* no source of randomness here */
+#define MAGIC_PVH 0x336ec578u
+#define SECRET    UINT64_C(0x9e3779b97f4a7c15) /* no source of randomness here */
 
 static const void *kernel_window(uint64_t phys)
 {
@@ -108,7 +107,7 @@ void memory_start(uint32_t magic, uint32_t info_phys)
 {
     enum mm_boot_protocol protocol = MM_BOOT_NONE;
 
-    if (magic == MAGIC_MULTIBOOT2)
+    if (magic == MM_MULTIBOOT2_MAGIC)
         protocol = MM_BOOT_MULTIBOOT2;
     else if (magic == MAGIC_PVH)
         protocol = MM_BOOT_PVH;

@@ -89,6 +89,24 @@ SELFTEST_OWN_ROOT(start_rights_are_enforced)
                       FAULT_PRESENT | FAULT_FETCH);
 }
 
+/* The frames of text and rodata appear a second time, in the direct map. */
+SELFTEST_OWN_ROOT(start_protects_the_image_in_the_direct_map_too)
+{
+    static const uint8_t constant = 1;
+    uint64_t direct = mm_default.vmm.layout.direct_map.start.raw;
+    uint64_t end = image_phys(image_rodata_end);
+
+    test_write_faults(direct + image_phys(image_text_start), FAULT_PRESENT | FAULT_WRITE);
+    test_write_faults(direct + image_phys(&constant), FAULT_PRESENT | FAULT_WRITE);
+    for (uint64_t at = image_phys(image_text_start); at < end; at += MM_FRAME_BYTES) {
+        struct walk walk;
+
+        walk_tables(direct + at, &walk);
+        CHECK(walk.mapped && !walk.write && !walk.execute && !walk.user);
+        CHECK_EQUAL(walk.phys, at);
+    }
+}
+
 SELFTEST_OWN_ROOT(start_leaves_no_boot_mapping)
 {
     test_read_faults(0, 0);
@@ -96,6 +114,11 @@ SELFTEST_OWN_ROOT(start_leaves_no_boot_mapping)
     test_read_faults(IMAGE_OFFSET, 0);
     test_read_faults(image_virt(image_data_end), 0);
     test_read_faults(IMAGE_OFFSET + IMAGE_BOOT_MAPPED - 8, 0);
+}
+
+static bool is_read_only(uint64_t phys)
+{
+    return phys >= image_phys(image_text_start) && phys < image_phys(image_rodata_end);
 }
 
 /* Every RAM range is in the direct map, unexecutable; nothing else is. */
@@ -114,7 +137,8 @@ SELFTEST_OWN_ROOT(start_maps_all_ram_directly)
             CHECK_EQUAL(pointer != NULL, ram);
             walk_tables(mm_default.vmm.layout.direct_map.start.raw + ends[j], &walk);
             CHECK_EQUAL(walk.mapped, ram);
-            CHECK(!ram || (walk.phys == ends[j] && walk.write && !walk.execute && !walk.user));
+            CHECK(!ram || (walk.phys == ends[j] && !walk.execute && !walk.user));
+            CHECK(!ram || walk.write == !is_read_only(ends[j]));
         }
     }
 }

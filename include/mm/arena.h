@@ -5,9 +5,9 @@
  * addresses maps them, and unmaps before giving them back. The kernel's own arena is used through
  * mm/kernel_area.h; make another for each user space if you like.
  *
- * Context of all calls: thread or interrupt, not NMI, not a page-fault handler that may have
- * interrupted an arena call; one lock with interrupts off, which is not held while a frame for more
- * spans is taken.
+ * Context of all calls: thread, interrupt or page fault, not NMI; one lock with interrupts off,
+ * which is not held while a frame for more spans is taken. A fault never finds that lock held:
+ * spans and arenas are memory that is always mapped (docs/locking.md).
  */
 #ifndef MM_ARENA_H
 #define MM_ARENA_H

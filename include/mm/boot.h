@@ -32,6 +32,12 @@ enum mm_boot_protocol {
     MM_BOOT_LIMINE = 6      /* response to Limine's memory map request */
 };
 
+/* What a Multiboot2 loader leaves in eax (specification 2.0, 3.3). */
+#define MM_MULTIBOOT2_MAGIC 0x36d76289u
+
+/* What a Multiboot1 loader leaves in eax (specification 0.6.96, 3.2). */
+#define MM_MULTIBOOT1_MAGIC 0x2badb002u
+
 struct mm_boot_text {
     mm_phys_t at;   /* first character */
     uint32_t bytes; /* without the closing NUL, which is there; 0 = no text */

@@ -6,9 +6,10 @@
  * -DMM_CONFIG_HEADER='"my_mm_config.h"'. An installed libmm carries the values that its archive
  * was built with, and a contradiction does not compile.
  *
- * The options that change code shared by header and archive are spelt into one symbol,
- * MM_CONFIG_SYMBOL. Each mm_*_init() refers to it, so a header that does not belong to the
- * archive does not link: "undefined reference to mm_config_v0_x86_64_hardened" names both.
+ * The version, and the options that change code shared by header and archive, are spelt into one
+ * symbol, MM_CONFIG_SYMBOL. Each mm_*_init() refers to it, so a header that does not belong to the
+ * archive does not link: "undefined reference to mm_config_v0_1_x86_64_hardened" names what the
+ * header is of.
  */
 #ifndef MM_CONFIG_H
 #define MM_CONFIG_H
@@ -18,6 +19,18 @@
 #ifdef MM_CONFIG_HEADER
 #include MM_CONFIG_HEADER
 #endif
+
+/* The version of libmm. Here and nowhere else: MM_VERSION, MM_CONFIG_SYMBOL and CMake take it from
+ * these three lines. Versions that differ in the patch alone fit each other. */
+#define MM_VERSION_MAJOR 0
+#define MM_VERSION_MINOR 1
+#define MM_VERSION_PATCH 0
+
+#define MM_VERSION_TEXT_(major, minor, patch) #major "." #minor "." #patch
+#define MM_VERSION_TEXT(major, minor, patch)  MM_VERSION_TEXT_(major, minor, patch)
+
+/* "0.1.0" */
+#define MM_VERSION MM_VERSION_TEXT(MM_VERSION_MAJOR, MM_VERSION_MINOR, MM_VERSION_PATCH)
 
 /* Build levels. No struct changes its layout with the level. */
 #define MM_LEVEL_RELEASE  0 /* cheap checks only: misuse that is seen in O(1) */
@@ -50,16 +63,17 @@
 #error "MM_LEVEL is 0 (release), 1 (hardened) or 2 (debug)"
 #endif
 
-#define MM_CONFIG_PASTE_(port, level) mm_config_v0_##port##_##level
-#define MM_CONFIG_PASTE(port, level)  MM_CONFIG_PASTE_(port, level)
-#define MM_CONFIG_SYMBOL              MM_CONFIG_PASTE(MM_PORT, MM_LEVEL_WORD)
+#define MM_CONFIG_PASTE_(major, minor, port, level) mm_config_v##major##_##minor##_##port##_##level
+#define MM_CONFIG_PASTE(major, minor, port, level)  MM_CONFIG_PASTE_(major, minor, port, level)
+
+#define MM_CONFIG_SYMBOL MM_CONFIG_PASTE(MM_VERSION_MAJOR, MM_VERSION_MINOR, MM_PORT, MM_LEVEL_WORD)
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-/* Defined by the archive; every mm_*_init() passes its address. Hidden: position-independent code of
- * clang would fetch the address from a GOT, which GNU ld cannot resolve far above 2 GiB. */
+/* Defined by the archive; every mm_*_init() passes its address. Hidden: position-independent code
+ * of clang would fetch the address from a GOT, which GNU ld cannot resolve far above 2 GiB. */
 #if defined(__GNUC__)
 __attribute__((visibility("hidden")))
 #endif

@@ -4,6 +4,12 @@
  * Every call that can fail returns `enum mm_err` and writes its result through an out-parameter,
  * which it leaves alone on failure. Only heap allocation returns a pointer (NULL on failure).
  * On failure nothing has changed, unless the call's own comment says what is left.
+ *
+ * NULL for an object or an out-parameter, where a call's comment does not allow it: a call with a
+ * status touches nothing and answers MM_ERR_BAD_ARG (frees report it too, since their answer needs
+ * no check); a checker counts it as one fault; any other call does nothing, zeroes what it would
+ * have filled, and returns 0, false or NULL.
+ *
  * The numbers are part of the interface and never change.
  */
 #ifndef MM_ERROR_H

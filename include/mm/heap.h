@@ -10,11 +10,13 @@
  *    below 64 GiB.
  *  - Freeing NULL does nothing. Anything else that is not a live block of this heap is refused and
  *    reported, without being written to: foreign pointers, pointers into a block, double frees.
- *  - A heap that was not initialised, or was destroyed, refuses all calls and reports them.
+ *  - A heap that was not initialised, or was destroyed, refuses all calls and reports them; those
+ *    with a status answer MM_ERR_MISUSE (for NULL MM_ERR_BAD_ARG).
  *
- * Context of all calls: thread or interrupt (an interrupt may arrive in the middle of any call and
- * make calls of its own), not NMI; one lock with interrupts off, which is not held while pages are
- * taken or given back.
+ * Context of all calls: thread, interrupt (which may arrive in the middle of any call and make
+ * calls of its own) or page fault, not NMI; one lock with interrupts off, which is not held while
+ * pages are taken or given back. The pages of a heap are touched under that lock: they are always
+ * mapped, never paged on demand.
  */
 #ifndef MM_HEAP_H
 #define MM_HEAP_H

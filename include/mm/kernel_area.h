@@ -34,8 +34,11 @@ struct mm_kernel_area {
  *         timer = p;
  *
  * @out     where `phys` appears; untouched on error
- * Returns  MM_OK | MM_ERR_BAD_ARG (bytes 0) | MM_ERR_RANGE (wraps, beyond the physical width)
- *          | MM_ERR_NO_ADDRESS | MM_ERR_NO_MEMORY | MM_ERR_UNSUPPORTED (type) | MM_ERR_WINDOW
+ * Returns  MM_OK | MM_ERR_BAD_ARG (bytes 0, unknown type; no kernel area: a field is NULL, as in
+ *          mm.area when the layout has none) | MM_ERR_RANGE (wraps, beyond the physical width)
+ *          | MM_ERR_NO_ADDRESS | MM_ERR_NO_MEMORY | MM_ERR_UNSUPPORTED (a type that the CPU lacks)
+ *          | MM_ERR_EXISTS (somebody mapped something there past the arena) | MM_ERR_LIMIT
+ *          | MM_ERR_WINDOW | MM_ERR_GONE (the space)
  * Cost     O(pages + spans of the arena); large pages where size and alignment of phys allow
  */
 MM_NODISCARD enum mm_err mm_kmap(struct mm_kernel_area *area, mm_phys_t phys, uint64_t bytes,

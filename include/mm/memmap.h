@@ -42,7 +42,7 @@ enum mm_mem_use {
     MM_USE_BOOT = 1,     /* page tables, stack, descriptor tables that the CPU was started with */
     MM_USE_BOOTINFO = 2, /* the boot information block and what it points to */
     MM_USE_MODULE = 3,   /* a boot module or initial RAM disk */
-    MM_USE_EARLY = 4,    /* taken by mm_memmap_take(): page tables, metadata */
+    MM_USE_EARLY = 4,    /* taken by mm_memmap_take(): page tables. The PMM's afterwards */
     MM_USE_FRAMEBUFFER = 5, /* pixels */
     MM_USE_IMAGE = 6,       /* the kernel itself */
     MM_USE_KEEP = 7         /* reserved by the caller or by policy; never handed out */
@@ -145,8 +145,9 @@ bool mm_mem_type_is_ram(unsigned type);
 const char *mm_mem_type_name(unsigned type);
 const char *mm_mem_use_name(unsigned use);
 
-/* One line without a newline: "0x0000000000100000 - 0x0000000007fdffff  usable, free". Returns and
- * cuts as mm_report_format(). Any context. */
+/* One line without a newline: "0x0000000000100000 - 0x0000000007fdffff  usable, free". The use is
+ * left out where nothing lies in memory that is not usable: "free" would promise too much. Returns
+ * and cuts as mm_report_format(). Any context. */
 size_t mm_mem_range_format(char *buf, size_t bytes, const struct mm_mem_range *range);
 
 struct mm_memmap_totals {
@@ -174,13 +175,16 @@ struct mm_memmap_request {
     uint64_t align_bytes;           /* a power of two; at least a frame */
     mm_phys_t highest;              /* last byte that may be used */
     const struct mm_window *window; /* must lie wholly inside one piece of this window */
+    enum mm_mem_use use;            /* MM_USE_EARLY: the PMM will know it as allocated frames.
+                                     * MM_USE_KEEP: for good, no PMM will manage it, so that no
+                                     * free can hand it out: the metadata of the PMM itself */
 };
 
 /*
  * Early allocator: take memory from the top of the highest range that fits. Memory below 1 MiB is
  * taken only when `highest` is below 1 MiB. The contents are whatever they were.
  *
- * Returns  MM_OK | MM_ERR_BAD_ARG | MM_ERR_NO_MEMORY | MM_ERR_NO_ROOM
+ * Returns  MM_OK | MM_ERR_BAD_ARG (also: another use) | MM_ERR_NO_MEMORY | MM_ERR_NO_ROOM
  *          | MM_ERR_BUSY (not finished, or a PMM was built over the map)
  * Context  boot CPU, serialised
  */
@@ -188,7 +192,7 @@ MM_NODISCARD enum mm_err mm_memmap_take(struct mm_memmap *map,
                                         const struct mm_memmap_request *request, mm_phys_t *out);
 
 /*
- * Give back memory that mm_memmap_take() handed out; any frame-aligned part of it.
+ * Give back memory that mm_memmap_take() handed out as MM_USE_EARLY; any frame-aligned part of it.
  * Returns  MM_OK | MM_ERR_MISUSE (reported: not taken, unaligned, empty) | MM_ERR_NO_ROOM (for the
  *          pieces that are left) | MM_ERR_BUSY as take
  */

@@ -39,8 +39,6 @@
 extern "C" {
 #endif
 
-#define MM_VERSION "0.1.0"
-
 #define MM_MAP_RANGES   1024u /* boundaries in the memory map; firmware gives up to about 350 */
 #define MM_BOOT_MODULES 32u
 
@@ -74,7 +72,8 @@ struct mm {
 
 /* A part of the kernel image, with the rights it is to have, .bss included. Frame-aligned
  * addresses; bytes are rounded up and must not run into the next segment; 0 bytes are ignored. W^X
- * holds: no segment is writable and executable. */
+ * holds: no segment is writable and executable. Under an own root each has MM_PROT_READ, and the
+ * direct map shows the frames of a segment without MM_PROT_WRITE read-only. */
 struct mm_image_segment {
     mm_virt_t virt;
     mm_phys_t phys;
@@ -97,8 +96,8 @@ static inline struct mm_image_segment mm_image_part(const void *start, const voi
 
 /* Something else that must stay mapped under the kernel's own root: the text console or
  * framebuffer that you print to, a boot stack outside the image, an identity-mapped trampoline.
- * Frame-aligned; must not overlap the image, the direct map, the kernel area or another one. RAM in
- * it is reserved. */
+ * Frame-aligned; must not overlap the image, the direct map, the kernel area or another one;
+ * readable, and not both writable and executable. RAM in it is reserved. */
 struct mm_keep {
     mm_virt_t virt;
     mm_phys_t phys;
@@ -114,11 +113,13 @@ enum mm_root_mode {
 
 struct mm_start_info {
     enum mm_boot_protocol protocol; /* MM_BOOT_NONE: the caller filled mm.map, not finished */
-    uint32_t magic;         /* what the loader left in eax (both Multiboots); 0 = not checked */
-    mm_phys_t info;         /* physical address of the boot information, inside the window */
-    uint64_t info_bytes;    /* its size where the protocol does not tell (E820, EFI); else 0 */
-    uint32_t entry_bytes;   /* E820: 20 or 24; EFI: DescriptorSize */
-    uint32_t cpu_count;     /* 0 = 1 */
+    uint32_t magic;       /* both Multiboots: what the loader left in eax, always compared; else not
+                             * looked at. Who compared it already says MM_MULTIBOOT2_MAGIC or
+                             * MM_MULTIBOOT1_MAGIC */
+    mm_phys_t info;       /* physical address of the boot information, inside the window */
+    uint64_t info_bytes;  /* its size where the protocol does not tell (E820, EFI); else 0 */
+    uint32_t entry_bytes; /* E820: 20 or 24; EFI: DescriptorSize */
+    uint32_t cpu_count;   /* 0 = 1 */
     uint32_t entry_version; /* EFI: DescriptorVersion */
     uint32_t unused;
 
@@ -156,8 +157,9 @@ enum mm_start_stage {
 struct mm_start_failure {
     enum mm_start_stage stage;
     enum mm_err err;
-    uint64_t address;          /* what it is about: physical or virtual, as `what` implies */
-    const char *what;          /* static text; never NULL */
+    uint64_t address;          /* what it is about: physical or virtual, as `what` implies; of a
+                                * table or the boot information physical. 0 = none */
+    const char *what;          /* static text that names the cause; never NULL */
     struct mm_boot_fault boot; /* MM_START_BOOT_INFO */
 };
 
@@ -165,9 +167,10 @@ struct mm_start_failure {
  * Bring everything up, in this order: prepare the CPU; read the boot information; sanitise the map;
  * reserve the image, boot information, modules, framebuffer, on PCs frame 0 and 0xa0000 to 1 MiB,
  * the page tables, stack, GDT and IDT in use; build the kernel's own root (direct map of all RAM,
- * not executable, with the largest pages; the image segment by segment; the keep list); check that
- * the code, stack, GDT and IDT in use and *mm itself translate alike under it; load it; PMM over
- * the rest; arena (unless the layout has no kernel area); heap (over mm.pages).
+ * not executable, with the largest pages, writable but where it shows a read-only part of the
+ * image; the image segment by segment; the keep list); check that the code, stack, GDT and IDT in
+ * use and *mm itself translate alike under it; load it; PMM over the rest; arena (unless the layout
+ * has no kernel area); heap (over mm.pages).
  *
  * Load your own GDT and IDT from the image before (an IDT with limit 0 is skipped). What you print
  * with afterwards must be in the keep list, or be an I/O port.
@@ -181,7 +184,8 @@ struct mm_start_failure {
  * heap stay inside it. `info` and the arrays it names are not needed any more.
  *
  * Returns  MM_OK | the error of the step that failed
- * Context  boot CPU, interrupts off; about 4 KiB of stack
+ * Context  boot CPU, interrupts off; less than 5.5 KiB of stack (6.5 KiB where libmm is built
+ *          without -O), besides what mm_host_report() uses
  */
 MM_NODISCARD enum mm_err mm_start_abi(struct mm *mm, const struct mm_start_info *info,
                                       struct mm_start_failure *failure, const uint32_t *abi);
@@ -218,7 +222,8 @@ MM_NODISCARD enum mm_err mm_reclaim_boot(struct mm *mm, uint32_t what, uint64_t 
 /* The address of `phys` in the window, NULL if it is not in it. For frames you own. */
 void *mm_phys_pointer(const struct mm *mm, mm_phys_t phys);
 
-/* All checkers. Returns the number of faults. */
+/* All checkers, and whether frames of the heap's blocks are free in the PMM. Returns the number of
+ * faults. The sink must not call this heap. */
 size_t mm_check(struct mm *mm, const struct mm_check_sink *sink);
 
 #ifdef __cplusplus

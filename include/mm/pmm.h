@@ -6,9 +6,9 @@
  * gives exactly that back. The PMM reads and writes its own metadata only, never a frame, except
  * to zero it on request.
  *
- * Context of all calls unless said otherwise: thread or interrupt, any CPU, not NMI; takes the
- * PMM's lock with interrupts off, calls no hook under it, never waits for another CPU. Reports
- * come after the lock is released.
+ * Context of all calls unless said otherwise: thread, interrupt or page fault, any CPU, not NMI;
+ * takes the PMM's lock with interrupts off, calls no hook under it, never waits for another CPU to
+ * answer (MM_FRAME_TRY_HARD alone may). Reports come after the lock is released.
  */
 #ifndef MM_PMM_H
 #define MM_PMM_H
@@ -37,7 +37,8 @@ enum mm_zone {
 #define MM_HIGHEST_16M mm_phys(UINT64_C(0xffffff))
 #define MM_HIGHEST_4G  mm_phys(UINT64_C(0xffffffff))
 
-/* struct mm_frame_request.flags */
+/* struct mm_frame_request.flags. This version looks everywhere also without TRY_HARD, and waits for
+ * nobody with it. */
 #define MM_FRAME_ZERO      1u  /* zeroed; the frames must lie inside the PMM's window */
 #define MM_FRAME_NODE      2u  /* prefer `node`; without it any node is as good */
 #define MM_FRAME_NODE_ONLY 4u  /* with MM_FRAME_NODE: fail rather than take another node */
@@ -112,7 +113,8 @@ struct mm_pmm_config {
 
 /*
  * Bytes of metadata that a PMM over `map` needs: grows with the RAM in the map (about 0.02 %),
- * not with its highest address. Take them with mm_memmap_take().
+ * not with its highest address. Take them with mm_memmap_take() as MM_USE_KEEP: as early memory
+ * they would be allocated frames, and a wrong free would hand them out.
  *
  * Returns  MM_OK | MM_ERR_BAD_ARG (map not finished)
  * Context  boot; O(ranges)
@@ -122,8 +124,9 @@ MM_NODISCARD enum mm_err mm_pmm_meta_bytes(const struct mm_memmap *map, uint32_t
 
 /*
  * Build a PMM over a finished map. USABLE and FREE frames become free; frames that the early
- * allocator took become allocated single frames (mm_pmm_free_frame() accepts them); boot memory is
- * known but not managed until mm_pmm_add().
+ * allocator took become allocated single frames (mm_pmm_free_frame() accepts them), but for those
+ * taken as MM_USE_KEEP, which stay unmanaged; boot memory is known but not managed until
+ * mm_pmm_add().
  *
  * Returns  MM_OK | MM_ERR_BAD_ARG (also: `meta` not aligned to 8 bytes)
  *          | MM_ERR_NO_ROOM (meta_bytes too small) | MM_ERR_UNSUPPORTED (pin)
@@ -184,7 +187,9 @@ enum mm_err mm_pmm_free_bulk(struct mm_pmm *pmm, const mm_phys_t *frames, size_t
 /*
  * Put [start, start + bytes) under management, free: boot memory that nobody needs any more
  * (mm_reclaim_boot() does it for you), parts of the image that only start-up used. The range must
- * have been known as RAM to the map at init, frame-aligned, and not be managed yet.
+ * have been known as RAM to the map at init, frame-aligned, and not be managed yet. Under the root
+ * of mm_start() the direct map shows parts of the image that are not writable read-only: give them
+ * the right to write there (mm_space_protect()) before you add them.
  *
  * Returns  MM_OK | MM_ERR_BAD_ARG | MM_ERR_EXISTS (a frame is managed already)
  *          | MM_ERR_UNSUPPORTED (RAM that the map did not know: hot-plug)

@@ -25,16 +25,20 @@ struct mm_report {
     enum mm_report_kind kind;
     enum mm_err err;    /* what the call returned, or MM_OK */
     const char *what;   /* static text, e.g. "frame freed twice"; never NULL */
-    const char *where;  /* static text: public function, or "file:line" of an assertion */
+    const char *where;  /* static text: public function (of a checker's fault, the checker), or
+                         * "file:line" of an assertion */
     const void *object; /* the instance: struct mm_pmm *, struct mm_heap *, ... or NULL */
     uint64_t address;   /* the address in question, physical or virtual as `what` implies */
-    uint64_t value[2];  /* found and expected, or whatever `what` names */
+    uint64_t value[2];  /* found (or asked for) and expected, or what `what` names; 0, 0 = none */
     const void *caller; /* return address of the public call, or NULL */
 };
 
 /*
  * Write one line without a newline, e.g.
- *   "misuse: frame freed twice: 0x1f3000 (0x1, 0x0) in mm_pmm_free, called from 0xffff8000001042"
+ *   "misuse: freed with a wrong number of frames: 0x1f3000 (0x2, 0x1) in mm_pmm_free, called from
+ *    0xffff8000001042"
+ *
+ * The pair in parentheses is `value`; it is left out when both are 0.
  *
  * @buf     NULL is allowed when `bytes` is 0
  * Returns  the length that the whole line has, without the closing NUL. When it is >= bytes the

@@ -16,10 +16,14 @@
  * with interrupts off may want. While only one CPU is in use they never wait and are allowed in
  * interrupt handlers too.
  *
- * Context of all calls unless said otherwise: thread or interrupt, not NMI; one lock per space
- * with interrupts off. mm_space_map() holds it for the whole call, unmap, protect and query for
- * pieces of at most 64 tables. A space that was destroyed answers MM_ERR_GONE, one that was never
- * made MM_ERR_BAD_ARG if it is zeroed.
+ * Context of all calls unless said otherwise: thread, interrupt or page fault, not NMI; one lock
+ * per space with interrupts off. mm_space_map() holds it for the whole call, unmap, protect and
+ * query for pieces of at most 64 tables.
+ *
+ * Every call that takes a space, those without a lock included: one that was destroyed answers
+ * MM_ERR_GONE, one that was never made MM_ERR_BAD_ARG if it is zeroed, as NULL does (mm/error.h). A
+ * walk has no steps then, figures are zero, and a gather over a space that was never made frees
+ * nothing. A struct mm_vmm that is zeroed answers MM_ERR_BAD_ARG.
  */
 #ifndef MM_VMM_H
 #define MM_VMM_H
@@ -44,7 +48,8 @@ extern "C" {
  */
 struct mm_layout {
     struct mm_virt_range direct_map;  /* room for the RAM: physical p is at start + p. Filled by
-                                       * mm_space_map_ram(); not used with an adopted root */
+                                       * mm_space_map_ram(); not used with an adopted root. In the
+                                       * lower half only where there are no user spaces */
     struct mm_virt_range kernel_area; /* handed out by the kernel arena: devices, DMA */
     mm_virt_t user_end;               /* user spaces map below this address */
 };
@@ -95,7 +100,8 @@ MM_NODISCARD static inline enum mm_err mm_vmm_init(struct mm_vmm *vmm,
 /* Change where table frames come from and where gathers give frames back: at start-up, from the
  * early allocator to the PMM, right after mm_pmm_init() (which ends early allocation: until then
  * calls that need a table fail with MM_ERR_BUSY). Frames that `tables.owns` denies are never freed.
- * Context: no other call on this VMM at the same time. */
+ * A source without alloc or free is ignored. Context: no other call on this VMM at the same time.
+ */
 void mm_vmm_set_sources(struct mm_vmm *vmm, const struct mm_frame_source *tables,
                         struct mm_pmm *pmm);
 
@@ -159,11 +165,14 @@ struct mm_space_fail {
 
 /*
  * Make an empty space. A user space shares the kernel's upper half, so the kernel space must
- * exist first.
+ * exist first, and the direct map must lie in that half: a root that does not show it would leave
+ * libmm without its window. (The same holds for a window of yours under an adopted root; that is
+ * not checked.)
  *
  * @flags   MM_SPACE_KERNEL or 0, with or without MM_SPACE_ALLOW_WX
  * Returns  MM_OK | MM_ERR_BAD_ARG | MM_ERR_EXISTS (second kernel space) | MM_ERR_NOT_FOUND (no
- *          kernel space yet) | MM_ERR_NO_MEMORY | MM_ERR_WINDOW
+ *          kernel space yet) | MM_ERR_UNSUPPORTED (user space, direct map in the lower half)
+ *          | MM_ERR_NO_MEMORY | MM_ERR_WINDOW
  * Cost     O(top-level entries)
  */
 MM_NODISCARD enum mm_err mm_space_create(struct mm_vmm *vmm, struct mm_space *space,
@@ -222,8 +231,11 @@ void mm_space_loaded_on(const struct mm_space *space, struct mm_cpuset *out);
  * translate to the same frames as now, code executable and the stack writable. Load your own GDT
  * and IDT from the image before; an IDT with limit 0 is skipped.
  *
- * Returns  MM_OK | as mm_memmap_reserve(); as mm_space_map(), MM_ERR_NO_ADDRESS (direct map too
- *          small); MM_ERR_NOT_FOUND (`fail`: which address) | MM_ERR_WINDOW | MM_ERR_MALFORMED
+ * Returns  MM_OK | as mm_memmap_reserve(), MM_ERR_NOT_FOUND (stack, GDT or IDT not mapped now)
+ *          | MM_ERR_WINDOW (a table; `fail` has the entry that refers to it, level 0 = the root)
+ *          | MM_ERR_MALFORMED (reserved bits); as mm_space_map(), MM_ERR_NO_ADDRESS (direct map too
+ *          small); MM_ERR_NOT_FOUND (not mapped, or to another frame; `fail`: which address)
+ *          | MM_ERR_POLICY (a right is missing) | MM_ERR_WINDOW
  * Context  boot CPU, interrupts off
  */
 MM_NODISCARD enum mm_err mm_vmm_reserve_live(struct mm_memmap *map, const struct mm_window *window,
@@ -254,12 +266,13 @@ struct mm_map_request {
  * needed: what was not present is not cached. Through the kernel space the lower half can be mapped
  * too; such mappings are seen while the kernel space itself is loaded.
  *
- * Returns  MM_OK | MM_ERR_BAD_ARG (unaligned, empty, unknown bits) | MM_ERR_RANGE (not canonical,
- *          wraps, crosses halves, beyond the physical width) | MM_ERR_EXISTS (something is mapped:
- *          `fail`) | MM_ERR_POLICY (W^X, null page, user right in the kernel half, kernel half or
- *          beyond user_end through a user space, kernel half without a shared top-level entry, a
- *          table of an adopted root that denies the right) | MM_ERR_NO_MEMORY (tables)
- *          | MM_ERR_LIMIT | MM_ERR_UNSUPPORTED | MM_ERR_WINDOW (a table frame cannot be reached)
+ * Returns  MM_OK | MM_ERR_BAD_ARG (unaligned, empty, unknown bits or memory type) | MM_ERR_RANGE
+ *          (not canonical, wraps, crosses halves, beyond the physical width) | MM_ERR_EXISTS
+ *          (something is mapped: `fail`) | MM_ERR_POLICY (W^X, null page, user right in the kernel
+ *          half, kernel half or beyond user_end through a user space, kernel half without a shared
+ *          top-level entry, a table of an adopted root that denies the right) | MM_ERR_NO_MEMORY
+ *          (tables) | MM_ERR_LIMIT | MM_ERR_UNSUPPORTED (a flag that is not built yet, a memory
+ *          type that the CPU lacks) | MM_ERR_WINDOW (a table frame cannot be reached)
  * Cost     O(pages written + levels)
  */
 MM_NODISCARD enum mm_err mm_space_map(struct mm_space *space, const struct mm_map_request *request,
@@ -296,7 +309,9 @@ MM_NODISCARD enum mm_err mm_space_unmap(struct mm_space *space, mm_virt_t virt, 
  * @prot    MM_PROT_*; at least MM_PROT_READ
  * @flags   MM_RANGE_HOLES, MM_RANGE_WX
  * @gather  as for mm_space_unmap(): with one, lowered rights hold after mm_gather_end()
- * Returns  as mm_space_unmap(), and MM_ERR_POLICY (W^X without MM_RANGE_WX)
+ * Returns  as mm_space_unmap(), and MM_ERR_BAD_ARG (unknown right, or not readable)
+ *          | MM_ERR_POLICY (W^X without MM_RANGE_WX, user right in the kernel half, a table of an
+ *          adopted root that denies the right)
  */
 MM_NODISCARD enum mm_err mm_space_protect(struct mm_space *space, mm_virt_t virt, uint64_t bytes,
                                           uint32_t prot, uint32_t flags, struct mm_gather *gather,
@@ -317,8 +332,8 @@ struct mm_translation {
  * is loaded on this CPU and interrupts are off, or nobody unmaps from it meanwhile. The answer was
  * true at some instant of the call.
  *
- * Returns  MM_OK | MM_ERR_NOT_FOUND (`fail`: level and entry at which the walk ended)
- *          | MM_ERR_RANGE (not canonical) | MM_ERR_WINDOW
+ * Returns  MM_OK | MM_ERR_BAD_ARG | MM_ERR_GONE | MM_ERR_NOT_FOUND (`fail`: level and entry at
+ *          which the walk ended) | MM_ERR_RANGE (not canonical) | MM_ERR_WINDOW
  */
 MM_NODISCARD enum mm_err mm_space_translate(struct mm_space *space, mm_virt_t virt,
                                             struct mm_translation *out, struct mm_space_fail *fail);
@@ -337,7 +352,7 @@ struct mm_space_run {
  * the cursor is moved behind the run, or to 2^64 - 1 when the run ends at 2^64: nothing is found
  * from there. Through a user space only its own half is seen.
  *
- * Returns  MM_OK | MM_ERR_NOT_FOUND (nothing more)
+ * Returns  MM_OK | MM_ERR_BAD_ARG | MM_ERR_GONE | MM_ERR_NOT_FOUND (nothing more) | MM_ERR_WINDOW
  * Cost     O(tables + entries passed)
  */
 MM_NODISCARD enum mm_err mm_space_query(struct mm_space *space, mm_virt_t *cursor, mm_virt_t end,
@@ -357,7 +372,8 @@ struct mm_walk_step {
 
 /* The entries that a translation of `virt` reads, top level first: fills at most MM_WALK_STEPS and
  * returns their number. The last is the leaf, or the entry that is not present, or the last whose
- * table is in the window. 0 if virt is not canonical. Context as mm_space_translate(). */
+ * table is in the window. 0 if virt is not canonical or the space is not alive. Context as
+ * mm_space_translate(). */
 unsigned mm_space_walk(struct mm_space *space, mm_virt_t virt, struct mm_walk_step *steps);
 
 /* One line without a newline: "level 4, entry 273 of table 0x1000: 0x2003 -> table 0x2000, rwx".
@@ -371,12 +387,14 @@ struct mm_space_stats {
 };
 void mm_space_get_stats(struct mm_space *space, struct mm_space_stats *out);
 
-/* Limit the tables of a space; 0 = no limit. Returns MM_OK | MM_ERR_LIMIT (more in use already). */
+/* Limit the tables of a space; 0 = no limit. Returns MM_OK | MM_ERR_BAD_ARG | MM_ERR_GONE
+ * | MM_ERR_LIMIT (more in use already). */
 MM_NODISCARD enum mm_err mm_space_set_limit(struct mm_space *space, uint64_t tables);
 
-/* Walk all tables: bounds, reserved bits, counts, no empty table left, no table used twice.
- * Returns the number of faults, each told to `sink` (may be NULL; called without a lock). Quiet
- * space; O(tables x 512), and O(tables^2) for tables used twice, left out above 8192 tables. */
+/* Walk all tables: bounds, reserved bits, counts, no empty table left, no table used twice, and
+ * where the PMM is known none whose frame it calls free. Returns the number of faults, each told to
+ * `sink` (may be NULL; called without a lock). Quiet space; O(tables x 512), and O(tables^2) for
+ * tables used twice, left out above 8192 tables. */
 size_t mm_space_check(struct mm_space *space, const struct mm_check_sink *sink);
 
 /*

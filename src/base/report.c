@@ -36,16 +36,21 @@ size_t mm_report_format(char *buf, size_t bytes, const struct mm_report *report)
 {
     struct mm_text text = {buf, bytes, 0};
 
+    if (report == NULL)
+        return mm_text_end(&text);
     mm_text_put(&text, kind_name(report->kind));
     mm_text_put(&text, ": ");
     mm_text_put(&text, report->what);
     mm_text_put(&text, ": ");
     mm_text_hex(&text, report->address, 1);
-    mm_text_put(&text, " (");
-    mm_text_hex(&text, report->value[0], 1);
-    mm_text_put(&text, ", ");
-    mm_text_hex(&text, report->value[1], 1);
-    mm_text_put(&text, ") in ");
+    if (report->value[0] != 0 || report->value[1] != 0) {
+        mm_text_put(&text, " (");
+        mm_text_hex(&text, report->value[0], 1);
+        mm_text_put(&text, ", ");
+        mm_text_hex(&text, report->value[1], 1);
+        mm_text_put(&text, ")");
+    }
+    mm_text_put(&text, " in ");
     mm_text_put(&text, report->where);
     if (report->caller != NULL) {
         mm_text_put(&text, ", called from ");
@@ -54,8 +59,9 @@ size_t mm_report_format(char *buf, size_t bytes, const struct mm_report *report)
     return mm_text_end(&text);
 }
 
-enum mm_err mm_report_misuse(enum mm_err err, const char *what, const char *where,
-                             const void *object, uint64_t address, const void *caller)
+enum mm_err mm_report_misuse_of(enum mm_err err, const char *what, const char *where,
+                                const void *object, uint64_t address, uint64_t found,
+                                uint64_t expected, const void *caller)
 {
     struct mm_report report = {
         .kind = MM_REPORT_MISUSE,
@@ -64,11 +70,18 @@ enum mm_err mm_report_misuse(enum mm_err err, const char *what, const char *wher
         .where = where,
         .object = object,
         .address = address,
+        .value = {found, expected},
         .caller = caller,
     };
 
     mm_host_report(&report);
     return err;
+}
+
+enum mm_err mm_report_misuse(enum mm_err err, const char *what, const char *where,
+                             const void *object, uint64_t address, const void *caller)
+{
+    return mm_report_misuse_of(err, what, where, object, address, 0, 0, caller);
 }
 
 enum mm_err mm_report_corrupt(const char *what, const char *where, const void *object,
@@ -104,13 +117,14 @@ void mm_report_firmware(const char *what, const char *where, const void *object,
 }
 
 void mm_check_fault(const struct mm_check_sink *sink, size_t *faults, const char *what,
-                    const void *object, uint64_t address, uint64_t found, uint64_t expected)
+                    const char *where, const void *object, uint64_t address, uint64_t found,
+                    uint64_t expected)
 {
     struct mm_report report = {
         .kind = MM_REPORT_CORRUPT,
         .err = MM_ERR_CORRUPT,
         .what = what,
-        .where = "check",
+        .where = where,
         .object = object,
         .address = address,
         .value = {found, expected},

@@ -23,14 +23,20 @@
 enum mm_err mm_report_misuse(enum mm_err err, const char *what, const char *where,
                              const void *object, uint64_t address, const void *caller);
 
+/* The same with two numbers: found (or asked for) and expected. */
+enum mm_err mm_report_misuse_of(enum mm_err err, const char *what, const char *where,
+                                const void *object, uint64_t address, uint64_t found,
+                                uint64_t expected, const void *caller);
+
 /* As above for a damaged structure (kind CORRUPT) and for strange firmware data (FIRMWARE). */
 enum mm_err mm_report_corrupt(const char *what, const char *where, const void *object,
                               uint64_t address, const void *caller);
 void mm_report_firmware(const char *what, const char *where, const void *object, uint64_t address,
                         uint64_t bytes);
 
-/* One fault found by a checker: tells the sink, if there is one, and counts. */
+/* One fault found by the public checker `where`: tells the sink, if there is one, and counts. */
 void mm_check_fault(const struct mm_check_sink *sink, size_t *faults, const char *what,
-                    const void *object, uint64_t address, uint64_t found, uint64_t expected);
+                    const char *where, const void *object, uint64_t address, uint64_t found,
+                    uint64_t expected);
 
 #endif

@@ -72,7 +72,7 @@ enum mm_err mm_window_add(struct mm_window *window, mm_phys_t first, uint64_t by
     struct mm_window_piece piece = {first, bytes, virt};
     uint32_t at = 0;
 
-    if (!piece_ok(first, bytes, virt))
+    if (window == NULL || !piece_ok(first, bytes, virt))
         return MM_ERR_BAD_ARG;
     while (at < window->count && window->piece[at].first.raw < first.raw)
         at++;
@@ -92,7 +92,7 @@ enum mm_err mm_window_add(struct mm_window *window, mm_phys_t first, uint64_t by
 enum mm_err mm_window_find(const struct mm_window *window, mm_phys_t phys, uint64_t bytes,
                            void **out)
 {
-    if (!mm_range_ok(phys.raw, bytes))
+    if (window == NULL || out == NULL || !mm_range_ok(phys.raw, bytes))
         return MM_ERR_BAD_ARG;
     for (uint32_t i = 0; i < window->count; i++) {
         const struct mm_window_piece *piece = &window->piece[i];
@@ -112,6 +112,8 @@ enum mm_err mm_window_phys(const struct mm_window *window, const void *pointer, 
 {
     uint64_t address = mm_virt_of(pointer).raw;
 
+    if (window == NULL || out == NULL)
+        return MM_ERR_BAD_ARG;
     for (uint32_t i = 0; i < window->count; i++) {
         const struct mm_window_piece *piece = &window->piece[i];
         uint64_t offset = address - piece->virt.raw;

@@ -28,8 +28,8 @@ struct recount {
 static void fault(struct recount *recount, const char *what, const void *address, uint64_t found,
                   uint64_t expected)
 {
-    mm_check_fault(recount->sink, &recount->faults, what, recount->heap, (uintptr_t)address, found,
-                   expected);
+    mm_check_fault(recount->sink, &recount->faults, what, "mm_heap_check", recount->heap,
+                   (uintptr_t)address, found, expected);
 }
 
 /* A block whose header is sound, against the one in front of it. */

@@ -125,7 +125,8 @@ void *mm_heap_array(struct mm_heap *heap, size_t count, size_t bytes)
 
 void *mm_heap_aligned(struct mm_heap *heap, size_t align_bytes, size_t bytes)
 {
-    const struct finding finding = {MM_ERR_MISUSE, "alignment is not a power of two", align_bytes};
+    const struct finding finding = {
+        MM_ERR_MISUSE, "alignment is not a power of two", align_bytes, {0, 0}};
 
     if (!mm_is_power_of_two(align_bytes)) {
         if (mm_heap_ready(heap, __func__, MM_CALLER))
@@ -157,22 +158,34 @@ static struct mm_heap_region *heap_shrink(struct mm_heap *heap, const struct mm_
     return mm_region_detach(heap, REGION_DETACH_IDLE, region);
 }
 
-/* `units` is what the block must have been asked with, or 0 for unknown. */
-static enum mm_err heap_free(struct mm_heap *heap, void *pointer, uint32_t units, const char *where,
-                             const void *caller)
+/* The size a block was freed with is not one that it can have been asked with. */
+static void note_size(struct finding *finding, struct block *block, size_t bytes)
 {
+    finding_note(finding, MM_ERR_MISUSE, "size is not that of the heap block",
+                 block_payload(block));
+    finding->value[0] = bytes;
+    finding->value[1] = block_payload_bytes(block);
+}
+
+/* `bytes` is what the block must have been asked with, if `sized`. */
+static enum mm_err heap_free(struct mm_heap *heap, void *pointer, bool sized, size_t bytes,
+                             const char *where, const void *caller)
+{
+    uint32_t units = sized ? UINT32_MAX : 0; /* more than any block has; 0 = unknown */
     struct finding finding = {.err = MM_OK};
     struct mm_heap_region *chain = NULL;
     struct mm_heap_region *region;
     mm_lock_guard_t guard;
     struct block *block;
 
+    if (sized)
+        (void)block_units_for(bytes, &units);
     guard = mm_lock_take(&heap->lock);
     block = heap_find(heap, pointer, &region, &finding);
     /* What a block has beyond its request is less than a block. */
     if (block != NULL && units != 0 &&
         (units > block->units || block->units - units >= BLOCK_UNITS_MIN)) {
-        finding_note(&finding, MM_ERR_MISUSE, "size is not that of the heap block", pointer);
+        note_size(&finding, block, bytes);
     } else if (block != NULL) {
         mm_block_put(heap, region, block);
         heap->free_count++;
@@ -189,20 +202,17 @@ enum mm_err mm_heap_free(struct mm_heap *heap, void *pointer)
     if (pointer == NULL)
         return MM_OK;
     if (!mm_heap_ready(heap, __func__, MM_CALLER))
-        return MM_ERR_MISUSE;
-    return heap_free(heap, pointer, 0, __func__, MM_CALLER);
+        return mm_heap_unready(heap);
+    return heap_free(heap, pointer, false, 0, __func__, MM_CALLER);
 }
 
 enum mm_err mm_heap_free_sized(struct mm_heap *heap, void *pointer, size_t bytes)
 {
-    uint32_t units = UINT32_MAX; /* more than any block has */
-
     if (pointer == NULL)
         return MM_OK;
     if (!mm_heap_ready(heap, __func__, MM_CALLER))
-        return MM_ERR_MISUSE;
-    (void)block_units_for(bytes, &units);
-    return heap_free(heap, pointer, units, __func__, MM_CALLER);
+        return mm_heap_unready(heap);
+    return heap_free(heap, pointer, true, bytes, __func__, MM_CALLER);
 }
 
 /* Resize where it is. False: it has to move, or (noted) it is no sound block. */
@@ -244,6 +254,6 @@ void *mm_heap_realloc(struct mm_heap *heap, void *pointer, size_t bytes)
     if (moved == NULL)
         return NULL;
     __builtin_memcpy(moved, pointer, held_bytes); /* it moves only to grow */
-    (void)heap_free(heap, pointer, 0, __func__, MM_CALLER);
+    (void)heap_free(heap, pointer, false, 0, __func__, MM_CALLER);
     return moved;
 }

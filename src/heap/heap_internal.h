@@ -13,6 +13,12 @@
 /* False (reported) before init and after destroy, when not even the lock is to be touched. */
 bool mm_heap_ready(const struct mm_heap *heap, const char *where, const void *caller);
 
+/* What a call with a status answers then. */
+static inline enum mm_err mm_heap_unready(const struct mm_heap *heap)
+{
+    return heap == NULL ? MM_ERR_BAD_ARG : MM_ERR_MISUSE;
+}
+
 /* Count what went wrong in a call and tell the host. Returns what the call is to return. */
 enum mm_err mm_heap_settle(struct mm_heap *heap, bool no_memory, const struct finding *finding,
                            const char *where, const void *caller);

@@ -52,13 +52,14 @@ struct finding {
     enum mm_err err; /* MM_OK: nothing */
     const char *what;
     uint64_t address;
+    uint64_t value[2]; /* as in struct mm_report */
 };
 
 static inline void finding_note(struct finding *finding, enum mm_err err, const char *what,
                                 const void *address)
 {
     if (finding != NULL && finding->err == MM_OK)
-        *finding = (struct finding){err, what, (uintptr_t)address};
+        *finding = (struct finding){err, what, (uintptr_t)address, {0, 0}};
 }
 
 /* What an allocation asks of a block. */

@@ -36,7 +36,8 @@ enum mm_err mm_heap_settle(struct mm_heap *heap, bool no_memory, const struct fi
     if (finding->err == MM_ERR_CORRUPT)
         return mm_report_corrupt(finding->what, where, heap, finding->address, caller);
     if (finding->err != MM_OK)
-        return mm_report_misuse(finding->err, finding->what, where, heap, finding->address, caller);
+        return mm_report_misuse_of(finding->err, finding->what, where, heap, finding->address,
+                                   finding->value[0], finding->value[1], caller);
     return MM_OK;
 }
 
@@ -44,7 +45,8 @@ bool mm_heap_ready(const struct mm_heap *heap, const char *where, const void *ca
 {
     if (heap != NULL && heap->state == HEAP_READY)
         return true;
-    (void)mm_report_misuse(MM_ERR_MISUSE, "heap is not initialised", where, heap, 0, caller);
+    (void)mm_report_misuse(mm_heap_unready(heap), "heap is not initialised", where, heap, 0,
+                           caller);
     return false;
 }
 
@@ -146,7 +148,7 @@ enum mm_err mm_heap_destroy(struct mm_heap *heap)
     mm_lock_guard_t guard;
 
     if (!mm_heap_ready(heap, __func__, MM_CALLER))
-        return MM_ERR_MISUSE;
+        return mm_heap_unready(heap);
     guard = mm_lock_take(&heap->lock);
     leak.address = (uintptr_t)first_live(heap);
     leak.value[0] = heap->live_blocks;

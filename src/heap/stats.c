@@ -71,6 +71,8 @@ void mm_heap_get_stats(struct mm_heap *heap, struct mm_heap_stats *out)
     struct mm_heap_region *region;
     mm_lock_guard_t guard;
 
+    if (out == NULL)
+        return;
     *out = (struct mm_heap_stats){.page_bytes = 0};
     if (!mm_heap_ready(heap, __func__, MM_CALLER))
         return;
@@ -94,7 +96,7 @@ void mm_heap_walk(struct mm_heap *heap, void (*fn)(void *context, void *pointer,
     mm_lock_guard_t guard;
     struct block *block;
 
-    if (!mm_heap_ready(heap, __func__, MM_CALLER))
+    if (!mm_heap_ready(heap, __func__, MM_CALLER) || fn == NULL)
         return;
     guard = mm_lock_take(&heap->lock);
     for (region = mm_region_at(heap, heap->region, NULL); region != NULL;

@@ -52,9 +52,10 @@ void mm_memmap_get_totals(const struct mm_memmap *map, struct mm_memmap_totals *
 {
     struct mm_memmap_totals totals = {0};
 
-    for (uint32_t i = 0; i < map->count; i++)
+    for (uint32_t i = 0; map != NULL && i < map->count; i++)
         add_range(&totals, &map->range[i]);
-    *out = totals;
+    if (out != NULL)
+        *out = totals;
 }
 
 struct check {
@@ -66,7 +67,8 @@ struct check {
 static void fault(struct check *check, const char *what, uint64_t address, uint64_t found,
                   uint64_t expected)
 {
-    mm_check_fault(check->sink, &check->faults, what, check->map, address, found, expected);
+    mm_check_fault(check->sink, &check->faults, what, "mm_memmap_check", check->map, address, found,
+                   expected);
 }
 
 static bool header_sound(struct check *check)
@@ -125,6 +127,10 @@ size_t mm_memmap_check(const struct mm_memmap *map, const struct mm_check_sink *
     struct check check = {map, sink, 0};
     uint64_t end = 0;
 
+    if (map == NULL) {
+        fault(&check, "no map given", 0, 0, 0);
+        return check.faults;
+    }
     if (!header_sound(&check))
         return check.faults;
     for (uint32_t i = 0; i < map->count; i++) {

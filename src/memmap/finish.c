@@ -121,6 +121,8 @@ enum mm_err mm_memmap_finish(struct mm_memmap *map)
 {
     enum mm_err err;
 
+    if (map == NULL)
+        return MM_ERR_BAD_ARG;
     if (map->state != MM_MEMMAP_COLLECTING)
         return MM_ERR_BUSY;
     if (!anything_usable(map))

@@ -78,7 +78,7 @@ enum mm_err mm_memmap_add(struct mm_memmap *map, mm_phys_t start, uint64_t bytes
     enum mm_err err;
     struct mm_memmap_change change = {.how = MM_MEMMAP_RAISE, .use = MM_USE_FREE};
 
-    if ((unsigned)type == MM_MEM_NONE || (unsigned)type > MM_MEM_BAD)
+    if (map == NULL || (unsigned)type == MM_MEM_NONE || (unsigned)type > MM_MEM_BAD)
         return MM_ERR_BAD_ARG;
     if (map->state != MM_MEMMAP_COLLECTING)
         return MM_ERR_BUSY;
@@ -108,7 +108,7 @@ enum mm_err mm_memmap_set_node(struct mm_memmap *map, mm_phys_t start, uint64_t 
     uint64_t limit;
     struct mm_memmap_change change = {.how = MM_MEMMAP_SET_NODE};
 
-    if (node >= MM_NODES_MAX)
+    if (map == NULL || node >= MM_NODES_MAX)
         return MM_ERR_BAD_ARG;
     if (map->state != MM_MEMMAP_COLLECTING)
         return MM_ERR_BUSY;
@@ -161,7 +161,8 @@ enum mm_err mm_memmap_reserve(struct mm_memmap *map, mm_phys_t start, uint64_t b
     struct mm_memmap_change change;
     enum mm_err err;
 
-    if ((unsigned)use == MM_USE_FREE || use == MM_USE_EARLY || (unsigned)use > MM_USE_KEEP)
+    if (map == NULL || (unsigned)use == MM_USE_FREE || use == MM_USE_EARLY ||
+        (unsigned)use > MM_USE_KEEP)
         return MM_ERR_BAD_ARG;
     if (!is_open(map))
         return MM_ERR_BUSY;
@@ -181,7 +182,7 @@ enum mm_err mm_memmap_reserve_pc(struct mm_memmap *map, mm_phys_t ebda)
     uint32_t frame_peak, frame_count, upper_peak, upper_count;
     enum mm_err err;
 
-    if (high > PC_LOW_END)
+    if (map == NULL || high > PC_LOW_END)
         return MM_ERR_BAD_ARG;
     if (!is_open(map))
         return MM_ERR_BUSY;
@@ -212,8 +213,11 @@ enum mm_err mm_memmap_close(struct mm_memmap *map)
 
 enum mm_err mm_memmap_find(const struct mm_memmap *map, mm_phys_t phys, struct mm_mem_range *out)
 {
-    uint32_t low = 0, high = map->count; /* the range is in [low, high) if it is anywhere */
+    uint32_t low = 0, high; /* the range is in [low, high) if it is anywhere */
 
+    if (map == NULL || out == NULL)
+        return MM_ERR_BAD_ARG;
+    high = map->count;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
         const struct mm_mem_range *range = &map->range[middle];

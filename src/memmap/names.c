@@ -51,13 +51,17 @@ size_t mm_mem_range_format(char *buf, size_t bytes, const struct mm_mem_range *r
 {
     struct mm_text text = {buf, bytes, 0};
 
+    if (range == NULL)
+        return mm_text_end(&text);
     mm_text_hex(&text, range->start.raw, 16);
     mm_text_put(&text, " - ");
     mm_text_hex(&text, range->start.raw + (range->bytes - 1), 16);
     mm_text_put(&text, "  ");
     mm_text_put(&text, mm_mem_type_name(range->type));
-    mm_text_put(&text, ", ");
-    mm_text_put(&text, mm_mem_use_name(range->use));
+    if (range->type == MM_MEM_USABLE || range->use != MM_USE_FREE) { /* else nobody gets it */
+        mm_text_put(&text, ", ");
+        mm_text_put(&text, mm_mem_use_name(range->use));
+    }
     return mm_text_end(&text);
 }
 

@@ -3,9 +3,10 @@
  *
  * Problem     Page tables and the PMM's own metadata need memory before there is a PMM.
  * Idea        A use in the map is all the bookkeeping: taking marks the top of a free range as
- *             EARLY, giving marks it as free again. From the top, because low memory is what
+ *             EARLY, giving marks it as free again; what is taken as KEEP is nobody's for ever, so
+ *             that not even a wrong free can hand it out. From the top, because low memory is what
  *             devices and trampolines can use.
- * Invariants  Only type USABLE with use FREE becomes EARLY, and only EARLY becomes free.
+ * Invariants  Only type USABLE with use FREE becomes EARLY or KEEP here, and only EARLY becomes free.
  * Locking     The caller serialises.
  * Cost        O(ranges x pieces of the window). A hundred calls during boot, not more.
  * Rejected    A bump pointer: it cannot give back, nor serve requests with different limits.
@@ -24,6 +25,7 @@ struct wanted {
     uint64_t align;
     uint64_t lowest;
     uint64_t last; /* inclusive: may be 2^64 - 1 */
+    uint8_t use;
     const struct mm_window *window;
 };
 
@@ -32,6 +34,7 @@ static enum mm_err request_read(const struct mm_memmap_request *request, struct 
     uint64_t highest = request->highest.raw != 0 ? request->highest.raw : UINT64_MAX;
 
     if (request->bytes == 0 ||
+        (request->use != 0 && request->use != MM_USE_EARLY && request->use != MM_USE_KEEP) ||
         (request->align_bytes != 0 && !mm_is_power_of_two(request->align_bytes)))
         return MM_ERR_BAD_ARG;
     if (!mm_align_up(request->bytes, MM_FRAME_BYTES, &out->bytes))
@@ -40,6 +43,7 @@ static enum mm_err request_read(const struct mm_memmap_request *request, struct 
     out->lowest = highest < LOW_END ? 0 : LOW_END;
     out->last = highest;
     out->window = request->window;
+    out->use = request->use == MM_USE_KEEP ? MM_USE_KEEP : MM_USE_EARLY;
     return MM_OK;
 }
 
@@ -85,13 +89,18 @@ static bool place_in(const struct wanted *wanted, const struct mm_mem_range *ran
 enum mm_err mm_memmap_take(struct mm_memmap *map, const struct mm_memmap_request *request,
                            mm_phys_t *out)
 {
-    struct mm_memmap_change change = {.how = MM_MEMMAP_SET_USE, .use = MM_USE_EARLY};
+    struct mm_memmap_change change = {.how = MM_MEMMAP_SET_USE};
     struct wanted wanted;
-    enum mm_err err = request_read(request, &wanted);
-    uint32_t i = map->count;
+    enum mm_err err;
+    uint32_t i;
 
+    if (map == NULL || request == NULL || out == NULL)
+        return MM_ERR_BAD_ARG;
+    err = request_read(request, &wanted);
     if (err != MM_OK)
         return err;
+    change.use = wanted.use;
+    i = map->count;
     if (!mm_memmap_is_finished(map))
         return MM_ERR_BUSY;
     do {
@@ -126,6 +135,9 @@ enum mm_err mm_memmap_give(struct mm_memmap *map, mm_phys_t start, uint64_t byte
     struct mm_memmap_change change = {.how = MM_MEMMAP_SET_USE, .use = MM_USE_FREE};
     const char *wrong = NULL;
 
+    if (map == NULL)
+        return mm_report_misuse(MM_ERR_BAD_ARG, "no map given", "mm_memmap_give", NULL, start.raw,
+                                MM_CALLER);
     if (!mm_memmap_is_finished(map))
         return MM_ERR_BUSY;
     change.start = start.raw;

@@ -127,7 +127,7 @@ enum mm_err mm_pmm_alloc(struct mm_pmm *pmm, const struct mm_frame_request *requ
     enum mm_err err;
     uint64_t first;
 
-    if (request == NULL || out == NULL)
+    if (pmm == NULL || request == NULL || out == NULL)
         return MM_ERR_BAD_ARG;
     err = request_check(pmm, request);
     if (err != MM_OK)
@@ -151,13 +151,27 @@ enum mm_err mm_pmm_alloc_frame(struct mm_pmm *pmm, mm_phys_t *out)
     return mm_pmm_alloc(pmm, &one, out);
 }
 
-/* What is wrong with freeing `count` frames from `first`, or NULL. */
-static const char *free_fault(const struct mm_pmm *pmm, mm_phys_t first, uint64_t count)
+/* Does the allocation that begins at `frame` have exactly `count` frames? */
+static bool allocation_is(const struct mm_pmm *pmm, const struct mm_pmm_region *region,
+                          uint64_t frame, uint64_t count)
+{
+    uint64_t limit;
+
+    if (count == 0 || count > region->end - frame)
+        return false;
+    limit = mm_min_u64(frame + count + 1, region->end);
+    return mm_region_next(pmm, region, MM_SET_ALLOCATION_END, frame + 1, limit) == frame + count;
+}
+
+/* What is wrong with freeing `count` frames from `first`, or NULL; *held is how many the allocation
+ * has, where that is what is wrong. */
+static const char *free_fault(const struct mm_pmm *pmm, mm_phys_t first, uint64_t count,
+                              uint64_t *held)
 {
     uint64_t frame = mm_frame_of(first);
     const struct mm_pmm_region *region = mm_region_of(pmm, frame);
-    uint64_t limit;
 
+    *held = 0;
     if (!mm_is_aligned(first.raw, MM_FRAME_BYTES))
         return "freed address is not frame-aligned";
     if (region == NULL || !mm_region_has(pmm, region, MM_BITS_MANAGED, frame))
@@ -166,12 +180,10 @@ static const char *free_fault(const struct mm_pmm *pmm, mm_phys_t first, uint64_
         return "freed frame is free already";
     if (!mm_region_has(pmm, region, MM_BITS_FIRST, frame))
         return "freed frame is not the first of its allocation";
-    if (count == 0 || count > region->end - frame)
-        return "freed with a wrong number of frames";
-    limit = mm_min_u64(frame + count + 1, region->end);
-    if (mm_region_next(pmm, region, MM_SET_ALLOCATION_END, frame + 1, limit) != frame + count)
-        return "freed with a wrong number of frames";
-    return NULL;
+    if (allocation_is(pmm, region, frame, count))
+        return NULL;
+    *held = mm_region_next(pmm, region, MM_SET_ALLOCATION_END, frame + 1, region->end) - frame;
+    return "freed with a wrong number of frames";
 }
 
 /* The fault MM_BREAK_LEAK_FRAME: of every 16 freed frames one drops out of all bitmaps while the
@@ -192,9 +204,14 @@ static void forget_sixteenth(struct mm_pmm *pmm, uint64_t first, uint64_t count)
 enum mm_err mm_pmm_give_back(struct mm_pmm *pmm, mm_phys_t first, uint64_t count, const char *where,
                              const void *caller)
 {
-    mm_lock_guard_t guard = mm_lock_take(&pmm->lock);
-    const char *fault = free_fault(pmm, first, count);
+    mm_lock_guard_t guard;
+    const char *fault;
+    uint64_t held;
 
+    if (pmm == NULL)
+        return mm_report_misuse(MM_ERR_BAD_ARG, "no PMM given", where, NULL, first.raw, caller);
+    guard = mm_lock_take(&pmm->lock);
+    fault = free_fault(pmm, first, count, &held);
     if (fault == NULL) {
         mm_frames_give(pmm, mm_frame_of(first), count);
         if (MM_BREAK_LEAK_FRAME)
@@ -204,7 +221,8 @@ enum mm_err mm_pmm_give_back(struct mm_pmm *pmm, mm_phys_t first, uint64_t count
     }
     mm_lock_release(&pmm->lock, guard);
     if (fault != NULL)
-        return mm_report_misuse(MM_ERR_MISUSE, fault, where, pmm, first.raw, caller);
+        return mm_report_misuse_of(MM_ERR_MISUSE, fault, where, pmm, first.raw,
+                                   held != 0 ? count : 0, held, caller);
     return MM_OK;
 }
 
@@ -293,7 +311,7 @@ enum mm_err mm_pmm_alloc_bulk(struct mm_pmm *pmm, const struct mm_frame_request 
     if (request == NULL)
         request = &any;
     if (request->order != 0 || request->count_frames != 0 || request->align_bytes != 0 ||
-        request->boundary_bytes != 0 || (out == NULL && count != 0))
+        request->boundary_bytes != 0 || pmm == NULL || (out == NULL && count != 0))
         return MM_ERR_BAD_ARG;
     err = request_check(pmm, request);
     if (err != MM_OK)
@@ -310,6 +328,9 @@ enum mm_err mm_pmm_free_bulk(struct mm_pmm *pmm, const mm_phys_t *frames, size_t
 {
     enum mm_err err = MM_OK;
 
+    if (pmm == NULL || (frames == NULL && count != 0))
+        return mm_report_misuse(MM_ERR_BAD_ARG, "no PMM or no frames given", "mm_pmm_free_bulk",
+                                pmm, 0, MM_CALLER);
     for (size_t i = 0; i < count; i++)
         if (mm_pmm_give_back(pmm, frames[i], 1, "mm_pmm_free_bulk", MM_CALLER) != MM_OK)
             err = MM_ERR_MISUSE;
@@ -336,7 +357,8 @@ enum mm_err mm_pmm_add(struct mm_pmm *pmm, mm_phys_t start, uint64_t bytes)
     mm_lock_guard_t guard;
     enum mm_err err;
 
-    if (!mm_is_aligned(start.raw | bytes, MM_FRAME_BYTES) || !mm_range_ok(start.raw, bytes))
+    if (pmm == NULL || !mm_is_aligned(start.raw | bytes, MM_FRAME_BYTES) ||
+        !mm_range_ok(start.raw, bytes))
         return MM_ERR_BAD_ARG;
     guard = mm_lock_take(&pmm->lock);
     err = add(pmm, mm_frame_of(start), mm_frame_of(start) + bytes / MM_FRAME_BYTES);
@@ -346,16 +368,13 @@ enum mm_err mm_pmm_add(struct mm_pmm *pmm, mm_phys_t start, uint64_t bytes)
 
 enum mm_err mm_pmm_retire(struct mm_pmm *pmm, mm_phys_t frame)
 {
-    (void)pmm;
     (void)frame;
-    return MM_ERR_UNSUPPORTED;
+    return pmm == NULL ? MM_ERR_BAD_ARG : MM_ERR_UNSUPPORTED;
 }
 
 enum mm_err mm_pmm_set_watermark(struct mm_pmm *pmm, enum mm_zone zone,
                                  const struct mm_pmm_watermark *mark)
 {
-    (void)pmm;
     (void)zone;
-    (void)mark;
-    return MM_ERR_UNSUPPORTED;
+    return pmm == NULL || mark == NULL ? MM_ERR_BAD_ARG : MM_ERR_UNSUPPORTED;
 }

@@ -211,6 +211,10 @@ size_t mm_pmm_check(struct mm_pmm *pmm, const struct mm_check_sink *sink)
     size_t total = 0;
     size_t counted = 0; /* mm_check_fault() counts too; `total` is the count of one walk */
 
+    if (pmm == NULL) {
+        mm_check_fault(sink, &counted, "no PMM given", "mm_pmm_check", NULL, 0, 0, 0);
+        return counted;
+    }
     for (bool first_walk = true; first_walk || told < findings.count; first_walk = false) {
         mm_lock_guard_t guard = mm_lock_take(&pmm->lock);
 
@@ -221,8 +225,9 @@ size_t mm_pmm_check(struct mm_pmm *pmm, const struct mm_check_sink *sink)
         if (first_walk)
             total = findings.count;
         for (size_t i = 0; i < BATCH && told < findings.count; i++, told++)
-            mm_check_fault(sink, &counted, findings.kept[i].what, pmm, findings.kept[i].address,
-                           findings.kept[i].found, findings.kept[i].expected);
+            mm_check_fault(sink, &counted, findings.kept[i].what, "mm_pmm_check", pmm,
+                           findings.kept[i].address, findings.kept[i].found,
+                           findings.kept[i].expected);
     }
     return total;
 }

@@ -49,16 +49,19 @@ static void query_managed(const struct mm_pmm *pmm, const struct mm_pmm_region *
 
 void mm_pmm_query(struct mm_pmm *pmm, mm_phys_t phys, struct mm_frame_info *out)
 {
+    const struct mm_pmm_region *region;
     uint64_t frame = mm_frame_of(phys);
-    const struct mm_pmm_region *region = mm_region_of(pmm, frame);
     mm_lock_guard_t guard;
 
+    if (out == NULL)
+        return;
     *out = (struct mm_frame_info){
         .state = MM_FRAME_UNMANAGED,
         .zone = mm_zone_of(frame),
         .first = mm_frame_phys(frame),
         .count_frames = 1,
     };
+    region = pmm != NULL ? mm_region_of(pmm, frame) : NULL;
     if (region == NULL)
         return;
     guard = mm_lock_take(&pmm->lock);
@@ -85,10 +88,15 @@ enum mm_err mm_pmm_walk(struct mm_pmm *pmm, mm_phys_t *cursor, struct mm_phys_ra
                         enum mm_frame_state *state)
 {
     const struct mm_pmm_region *region;
-    uint64_t frame = mm_frame_of(*cursor);
-    mm_lock_guard_t guard = mm_lock_take(&pmm->lock);
-    bool found = next_managed(pmm, &frame, &region);
+    mm_lock_guard_t guard;
+    uint64_t frame;
+    bool found;
 
+    if (pmm == NULL || cursor == NULL || run == NULL || state == NULL)
+        return MM_ERR_BAD_ARG;
+    frame = mm_frame_of(*cursor);
+    guard = mm_lock_take(&pmm->lock);
+    found = next_managed(pmm, &frame, &region);
     if (found) {
         bool free = mm_region_has(pmm, region, MM_BITS_FREE, frame);
         uint64_t end = mm_region_next(pmm, region, free ? MM_SET_NOT_FREE : MM_SET_NOT_ALLOCATED,
@@ -130,8 +138,14 @@ static void count_region_blocks(const struct mm_pmm *pmm, const struct mm_pmm_re
 
 void mm_pmm_get_stats(struct mm_pmm *pmm, struct mm_pmm_stats *out)
 {
-    mm_lock_guard_t guard = mm_lock_take(&pmm->lock);
+    mm_lock_guard_t guard;
 
+    if (out == NULL)
+        return;
+    *out = (struct mm_pmm_stats)MM_ZERO;
+    if (pmm == NULL)
+        return;
+    guard = mm_lock_take(&pmm->lock);
     *out = (struct mm_pmm_stats){
         .managed_frames = pmm->managed_frames,
         .free_frames = pmm->free_frames,
@@ -149,5 +163,5 @@ void mm_pmm_get_stats(struct mm_pmm *pmm, struct mm_pmm_stats *out)
 
 uint64_t mm_pmm_free_frames(const struct mm_pmm *pmm)
 {
-    return mm_load_relaxed_u64(&pmm->free_frames);
+    return pmm != NULL ? mm_load_relaxed_u64(&pmm->free_frames) : 0;
 }

@@ -17,9 +17,6 @@
 #include "base/bits.h"
 #include "base/checked.h"
 
-#define MULTIBOOT2_MAGIC 0x36d76289u /* specification 2.0, 3.3: in EAX at entry */
-#define MULTIBOOT1_MAGIC 0x2badb002u /* specification 0.6.96, 3.2: likewise */
-
 struct mm_keep mm_start_mapping(const struct mm_start_info *info, uint64_t index)
 {
     const struct mm_image_segment *segment;
@@ -73,11 +70,11 @@ static enum mm_err check_protocol(struct start *s)
 
     switch (info->protocol) {
     case MM_BOOT_MULTIBOOT2:
-        if (info->magic != 0 && info->magic != MULTIBOOT2_MAGIC)
+        if (info->magic != MM_MULTIBOOT2_MAGIC)
             return start_note(s, MM_ERR_BAD_ARG, "magic is not that of Multiboot2", info->magic);
         return MM_OK;
     case MM_BOOT_MULTIBOOT1:
-        if (info->magic != 0 && info->magic != MULTIBOOT1_MAGIC)
+        if (info->magic != MM_MULTIBOOT1_MAGIC)
             return start_note(s, MM_ERR_BAD_ARG, "magic is not that of Multiboot", info->magic);
         return MM_OK;
     case MM_BOOT_NONE:
@@ -111,8 +108,31 @@ static enum mm_err check_mapping(struct start *s, const struct mm_keep *it, bool
                           image ? "image segment wraps"
                                 : "entry of the keep list is empty or wraps",
                           it->virt.raw);
-    if (image && (it->prot & MM_PROT_WRITE) != 0 && (it->prot & MM_PROT_EXEC) != 0)
-        return start_note(s, MM_ERR_POLICY, "image segment is writable and executable",
+    return MM_OK;
+}
+
+/* An adopted root has rights already: only what no kernel should want is refused there. */
+static enum mm_err check_rights(struct start *s, const struct mm_keep *it, bool image)
+{
+    if ((it->prot & MM_PROT_WRITE) != 0 && (it->prot & MM_PROT_EXEC) != 0)
+        return start_note(s, MM_ERR_POLICY,
+                          image ? "image segment is writable and executable"
+                                : "entry of the keep list is writable and executable",
+                          it->virt.raw);
+    if (s->root == MM_ROOT_ADOPT)
+        return MM_OK;
+    if ((it->prot & MM_PROT_READ) == 0)
+        return start_note(s, MM_ERR_BAD_ARG,
+                          image ? "image segment has not the right to be read"
+                                : "entry of the keep list has not the right to be read",
+                          it->virt.raw);
+    if ((it->prot & ~(MM_PROT_RW | MM_PROT_EXEC | MM_PROT_USER)) != 0)
+        return start_note(s, MM_ERR_BAD_ARG,
+                          image ? "image segment has an unknown right"
+                                : "entry of the keep list has an unknown right",
+                          it->virt.raw);
+    if ((unsigned)it->type > MM_MEMTYPE_WC)
+        return start_note(s, MM_ERR_BAD_ARG, "entry of the keep list has an unknown memory type",
                           it->virt.raw);
     return MM_OK;
 }
@@ -163,6 +183,8 @@ static enum mm_err check_mappings(struct start *s)
         if (image && it.bytes == 0)
             continue;
         err = check_mapping(s, &it, image);
+        if (err == MM_OK)
+            err = check_rights(s, &it, image);
         if (err == MM_OK)
             err = check_layout(s, &it);
         for (uint64_t j = 0; j < i && err == MM_OK; j++) {

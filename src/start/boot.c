@@ -168,6 +168,5 @@ enum mm_err mm_start_map(struct start *s)
                                                   : "the map cannot be finished",
                           0);
     err = mm_vmm_reserve_live(&mm->map, &mm->window, &fail);
-    return start_note(s, err, "page tables or stack in use cannot be followed and reserved",
-                      fail.virt.raw);
+    return err == MM_OK ? MM_OK : mm_start_note_live(s, err, &fail);
 }

@@ -32,15 +32,39 @@ static enum mm_err map_one(struct start *s, const struct mm_keep *it, bool image
         .prot = it->prot,
         .type = it->type,
     };
-    struct mm_space_fail fail = MM_ZERO;
+    struct mm_space_fail fail = {.virt = it->virt};
     enum mm_err err;
 
     if (image && it->bytes == 0)
         return MM_OK;
     err = mm_space_map(&s->mm->kernel, &request, &fail);
-    return start_note(
-        s, err, image ? "cannot map an image segment" : "cannot map an entry of the keep list",
-        fail.virt.raw != 0 ? fail.virt.raw : it->virt.raw);
+    return start_note(s, err,
+                      err == MM_ERR_NO_MEMORY ? "no memory inside the window for page tables"
+                      : image                 ? "cannot map an image segment"
+                                              : "cannot map an entry of the keep list",
+                      fail.virt.raw);
+}
+
+/*
+ * The direct map shows the frames of the image as well. What may not be written at its own address
+ * may not be written there. Holes: the image need not lie in RAM.
+ */
+static enum mm_err alias_protect(struct start *s, const struct mm_image_segment *segment)
+{
+    const struct mm_virt_range *direct = &s->layout.direct_map;
+    struct mm_space_fail fail = MM_ZERO;
+    mm_virt_t alias = mm_virt_add(direct->start, segment->phys.raw);
+    uint64_t bytes = mm_frames_for(segment->bytes) << MM_FRAME_SHIFT;
+    enum mm_err err;
+
+    if ((segment->prot & MM_PROT_WRITE) != 0 || bytes == 0 || segment->phys.raw >= direct->bytes)
+        return MM_OK;
+    bytes = mm_min_u64(bytes, direct->bytes - segment->phys.raw);
+    err = mm_space_protect(&s->mm->kernel, alias, bytes, MM_PROT_READ, MM_RANGE_HOLES, NULL, &fail);
+    return start_note(s, err,
+                      err == MM_ERR_NO_MEMORY ? "no memory inside the window for page tables"
+                                              : "cannot make the image read-only in the direct map",
+                      fail.virt.raw);
 }
 
 static enum mm_err build_own(struct start *s)
@@ -56,13 +80,43 @@ static enum mm_err build_own(struct start *s)
                           0);
     err = mm_space_map_ram(&mm->kernel, &mm->map, &fail);
     if (err != MM_OK)
-        return start_note(s, err, "cannot build the direct map", fail.virt.raw);
+        return start_note(s, err,
+                          err == MM_ERR_NO_MEMORY    ? "no memory inside the window for page tables"
+                          : err == MM_ERR_NO_ADDRESS ? "the direct map has no room for all RAM"
+                                                     : "cannot build the direct map",
+                          fail.virt.raw);
     for (uint64_t i = 0; i < start_mapping_count(s->info) && err == MM_OK; i++) {
         struct mm_keep it = mm_start_mapping(s->info, i);
 
         err = map_one(s, &it, i < s->info->segment_count);
     }
+    for (uint32_t i = 0; i < s->info->segment_count && err == MM_OK; i++)
+        err = alias_protect(s, &s->info->segment[i]);
     return err;
+}
+
+enum mm_err mm_start_note_live(struct start *s, enum mm_err err, const struct mm_space_fail *fail)
+{
+    mm_pte_t entry = {fail->entry};
+
+    switch (err) {
+    case MM_ERR_WINDOW:
+        return start_note(s, err, "a page table in use lies outside the window",
+                          fail->level != 0 ? mm_pte_phys(entry, fail->level).raw : s->old_root.raw);
+    case MM_ERR_MALFORMED:
+        return start_note(s, err, "the page tables in use have reserved bits or a loop",
+                          fail->virt.raw);
+    case MM_ERR_NOT_FOUND:
+        return start_note(s, err, "the stack, GDT or IDT in use is not mapped", fail->virt.raw);
+    case MM_ERR_NO_ROOM:
+        return start_note(s, err, "the map has no room to reserve the page tables in use",
+                          fail->virt.raw);
+    case MM_ERR_NO_MEMORY:
+        return start_note(s, err, "no memory inside the window for page tables", fail->virt.raw);
+    default:
+        return start_note(s, err, "the page tables in use cannot be followed and reserved",
+                          fail->virt.raw);
+    }
 }
 
 /* The tables that are loaded, and nothing of theirs where the kernel area is to be. */
@@ -76,7 +130,7 @@ static enum mm_err adopt(struct start *s)
     enum mm_err err = mm_space_adopt(&mm->vmm, &mm->kernel, &fail);
 
     if (err != MM_OK)
-        return start_note(s, err, "cannot adopt the page tables that are loaded", fail.virt.raw);
+        return mm_start_note_live(s, err, &fail);
     s->adopted = true;
     if (area->bytes != 0 &&
         mm_space_query(&mm->kernel, &cursor, mm_virt_add(area->start, area->bytes), &run) == MM_OK)
@@ -99,7 +153,7 @@ enum mm_err mm_start_root(struct start *s)
  * simulated one reaches *mm by other means).
  */
 static enum mm_err check_object(struct start *s, const void *object, uint64_t bytes,
-                                const char *what)
+                                const char *elsewhere, const char *read_only)
 {
     const struct mm_window *window = &s->mm->window;
     unsigned levels = s->mm->vmm.paging.levels;
@@ -113,34 +167,53 @@ static enum mm_err check_object(struct start *s, const void *object, uint64_t by
         if (mm_translate_root(window, s->old_root, levels, virt, &before, NULL) != MM_OK)
             continue;
         if (mm_space_translate(&s->mm->kernel, virt, &after, NULL) != MM_OK ||
-            before.phys.raw != after.phys.raw || (after.prot & MM_PROT_WRITE) == 0)
-            return start_note(s, MM_ERR_NOT_FOUND, what, virt.raw);
+            before.phys.raw != after.phys.raw)
+            return start_note(s, MM_ERR_NOT_FOUND, elsewhere, virt.raw);
+        if ((after.prot & MM_PROT_WRITE) == 0)
+            return start_note(s, MM_ERR_POLICY, read_only, virt.raw);
     }
     return MM_OK;
+}
+
+static const char *anchor_fault(enum mm_anchor anchor, enum mm_err err)
+{
+    switch (anchor) {
+    case MM_ANCHOR_CODE:
+        return err == MM_ERR_POLICY ? "the code would not be executable under the new root"
+                                    : "the code would not be mapped alike under the new root";
+    case MM_ANCHOR_STACK:
+        return err == MM_ERR_POLICY ? "the stack would not be writable under the new root"
+                                    : "the stack would not be mapped alike under the new root";
+    case MM_ANCHOR_GDT:
+        return "the GDT would not be mapped alike under the new root";
+    case MM_ANCHOR_IDT:
+        break;
+    }
+    return "the IDT would not be mapped alike under the new root";
 }
 
 enum mm_err mm_start_verify(struct start *s)
 {
     struct mm *mm = s->mm;
     struct mm_space_fail fail = MM_ZERO;
+    enum mm_anchor anchor = MM_ANCHOR_CODE;
     enum mm_err err;
 
     s->why.stage = MM_START_VERIFY;
     if (s->root == MM_ROOT_ADOPT)
         return MM_OK;
-    err = mm_space_verify(&mm->kernel, &fail);
+    err = mm_verify_anchors(&mm->kernel, &anchor, &fail);
     if (err != MM_OK)
-        return start_note(s, err,
-                          "code, stack, GDT or IDT would not be mapped alike under the new root",
-                          fail.virt.raw);
-    err = check_object(s, mm, sizeof *mm,
-                       "struct mm would not be mapped alike and writable under the new root");
+        return start_note(s, err, anchor_fault(anchor, err), fail.virt.raw);
+    err = check_object(s, mm, sizeof *mm, "struct mm would not be mapped alike under the new root",
+                       "struct mm would not be writable under the new root");
     if (err == MM_OK)
         err = check_object(s, mm->map.range, mm->map.capacity * sizeof *mm->map.range,
-                           "the memory map would not be mapped alike under the new root");
+                           "the memory map would not be mapped alike under the new root",
+                           "the memory map would not be writable under the new root");
     if (err == MM_OK)
-        err = check_object(s, s, sizeof *s,
-                           "the stack would not be mapped alike and writable under the new root");
+        err = check_object(s, s, sizeof *s, anchor_fault(MM_ANCHOR_STACK, MM_ERR_NOT_FOUND),
+                           anchor_fault(MM_ANCHOR_STACK, MM_ERR_POLICY));
     return err;
 }
 

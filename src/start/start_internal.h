@@ -64,6 +64,8 @@ enum mm_err mm_start_map(struct start *s);
 enum mm_err mm_start_root(struct start *s); /* root.c */
 enum mm_err mm_start_verify(struct start *s);
 enum mm_err mm_start_load(struct start *s);
+/* Why the page tables that are loaded could not be followed (root.c). */
+enum mm_err mm_start_note_live(struct start *s, enum mm_err err, const struct mm_space_fail *fail);
 void mm_start_unload(struct start *s); /* the way back; harmless before the load */
 
 /* Table frames and arena frames from the PMM, inside the window (pages.c). `pages` outlives it. */

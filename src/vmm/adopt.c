@@ -114,7 +114,7 @@ enum mm_err mm_space_adopt(struct mm_vmm *vmm, struct mm_space *space, struct mm
     unsigned cpu;
     enum mm_err err;
 
-    if (vmm == NULL || space == NULL)
+    if (!mm_vmm_is_made(vmm) || space == NULL)
         return mm_fail(fail, MM_ERR_BAD_ARG, 0, 0, mm_pte_empty());
     if (vmm->kernel != NULL)
         return mm_fail(fail, MM_ERR_EXISTS, 0, 0, mm_pte_empty());

@@ -313,7 +313,7 @@ enum mm_err mm_arena_give(struct mm_arena *arena, mm_virt_t start)
     mm_lock_guard_t guard;
 
     if (arena == NULL)
-        return mm_report_misuse(MM_ERR_MISUSE, "no arena given", "mm_arena_give", NULL, start.raw,
+        return mm_report_misuse(MM_ERR_BAD_ARG, "no arena given", "mm_arena_give", NULL, start.raw,
                                 MM_CALLER);
     guard = mm_lock_take(&arena->lock);
     for (span = arena->first; span != NULL && span_user(span) < start.raw; span = span->next)
@@ -353,10 +353,16 @@ enum mm_err mm_arena_find(struct mm_arena *arena, mm_virt_t virt, struct mm_aren
 
 void mm_arena_get_stats(struct mm_arena *arena, struct mm_arena_stats *out)
 {
-    mm_lock_guard_t guard = mm_lock_take(&arena->lock);
-    uint64_t first = arena->range.start.raw;
-    uint64_t largest = 0;
+    uint64_t first, largest = 0;
+    mm_lock_guard_t guard;
 
+    if (out == NULL)
+        return;
+    *out = (struct mm_arena_stats)MM_ZERO;
+    if (arena == NULL)
+        return;
+    guard = mm_lock_take(&arena->lock);
+    first = arena->range.start.raw;
     for (const struct mm_arena_span *span = arena->first; span != NULL; span = span->next) {
         largest = mm_max_u64(largest, span->start - first);
         first = span_last(span) + 1; /* 0 behind a span that ends at 2^64 */
@@ -451,11 +457,15 @@ size_t mm_arena_check(struct mm_arena *arena, const struct mm_check_sink *sink)
     size_t faults = 0;
     bool bad;
 
+    if (arena == NULL) {
+        mm_check_fault(sink, &faults, "no arena given", "mm_arena_check", NULL, 0, 0, 0);
+        return faults;
+    }
     guard = mm_lock_take(&arena->lock);
     bad = list_fault(arena, &fault) || spare_fault(arena, &fault);
     mm_lock_release(&arena->lock, guard);
     if (bad)
-        mm_check_fault(sink, &faults, fault.what, arena, fault.address, fault.value[0],
-                       fault.value[1]);
+        mm_check_fault(sink, &faults, fault.what, "mm_arena_check", arena, fault.address,
+                       fault.value[0], fault.value[1]);
     return faults;
 }

@@ -31,7 +31,7 @@ struct checking {
 static void fault(struct checking *c, const char *what, uint64_t address, uint64_t found,
                   uint64_t expected)
 {
-    mm_check_fault(c->sink, &c->faults, what, c->space, address, found, expected);
+    mm_check_fault(c->sink, &c->faults, what, "mm_space_check", c->space, address, found, expected);
 }
 
 static bool has_reserved_bits(struct checking *c, const struct mm_visit *visit)
@@ -64,6 +64,18 @@ static bool is_ancestor(const struct mm_walker *walker, unsigned level, mm_phys_
     return false;
 }
 
+/* Does the PMM, where it is known, believe that the frame is nobody's? */
+static bool is_free(const struct checking *c, mm_phys_t frame)
+{
+    struct mm_pmm *pmm = c->space->vmm->pmm;
+    struct mm_frame_info info;
+
+    if (pmm == NULL)
+        return false;
+    mm_pmm_query(pmm, frame, &info);
+    return info.state == MM_FRAME_FREE;
+}
+
 static enum mm_err check_enter(struct mm_walker *walker, struct mm_visit *visit)
 {
     struct checking *c = walker->context;
@@ -85,6 +97,8 @@ static enum mm_err check_enter(struct mm_walker *walker, struct mm_visit *visit)
         walker->progress = MM_WALKER_DONE;
         return MM_OK;
     }
+    if (is_free(c, table))
+        fault(c, "the frame of a table is free", visit->virt, table.raw, 0);
     c->tables++;
     visit->skip = false;
     return MM_OK;
@@ -245,9 +259,11 @@ size_t mm_space_check(struct mm_space *space, const struct mm_check_sink *sink)
     unsigned halves;
 
     if (mm_space_alive(space) != MM_OK) {
-        fault(&c, "not a live space", 0, space->state, MM_SPACE_LIVE);
+        fault(&c, "not a live space", 0, space != NULL ? space->state : 0, MM_SPACE_LIVE);
         return c.faults;
     }
+    if (is_free(&c, space->root))
+        fault(&c, "the frame of the root is free", 0, space->root.raw, 0);
     c.tables_max = 2 * space->table_count + MM_PT_ENTRIES;
     halves = mm_space_halves(space, half);
     for (unsigned i = 0; i < halves; i++)

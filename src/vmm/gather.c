@@ -24,7 +24,10 @@ _Static_assert(MM_MMU_FLUSH_CEILING <= MM_GATHER_PAGES, "a gather holds what is 
 
 void mm_gather_begin(struct mm_gather *gather, struct mm_space *space)
 {
-    gather->space = space;
+    if (gather == NULL)
+        return;
+    /* mm_space_destroy() has one over a space that is gone; one over nothing frees nothing */
+    gather->space = mm_space_alive(space) != MM_ERR_BAD_ARG ? space : NULL;
     gather->release = NULL;
     gather->release_context = NULL;
     gather->table_count = 0;
@@ -137,6 +140,8 @@ static void gather_free(struct mm_gather *gather)
 
 void mm_gather_flush(struct mm_gather *gather)
 {
+    if (gather->space == NULL)
+        return;
     if (MM_BREAK_FREE_BEFORE_FLUSH)
         gather_free(gather);
     gather_flush_all_cpus(gather);
@@ -147,6 +152,13 @@ void mm_gather_flush(struct mm_gather *gather)
 
 void mm_gather_frames(struct mm_gather *gather, mm_phys_t first, uint64_t count_frames)
 {
+    if (gather == NULL)
+        return;
+    if (gather->space == NULL) {
+        (void)mm_report_misuse(MM_ERR_MISUSE, "gather of no space", "mm_gather_frames", gather,
+                               first.raw, MM_CALLER);
+        return;
+    }
     if (gather->release == NULL && gather->space->vmm->pmm == NULL) {
         (void)mm_report_misuse(MM_ERR_MISUSE, "frames have nowhere to go: no PMM, no release",
                                "mm_gather_frames", gather, first.raw, MM_CALLER);
@@ -168,11 +180,14 @@ void mm_gather_set_release(struct mm_gather *gather,
                            void (*release)(void *context, mm_phys_t first, uint64_t count_frames),
                            void *context)
 {
+    if (gather == NULL)
+        return;
     gather->release = release;
     gather->release_context = context;
 }
 
 void mm_gather_end(struct mm_gather *gather)
 {
-    mm_gather_flush(gather);
+    if (gather != NULL)
+        mm_gather_flush(gather);
 }

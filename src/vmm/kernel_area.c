@@ -39,9 +39,10 @@ static uint64_t cookie_of(unsigned kind, mm_phys_t phys)
     return phys.raw << COOKIE_SHIFT | kind;
 }
 
+/* The space is looked at before any call on it can. */
 static bool area_ok(const struct mm_kernel_area *area)
 {
-    return area != NULL && area->space != NULL && area->arena != NULL;
+    return area != NULL && area->arena != NULL && area->space != NULL && area->space->vmm != NULL;
 }
 
 /*
@@ -128,13 +129,11 @@ enum mm_err mm_kmap(struct mm_kernel_area *area, mm_phys_t phys, uint64_t bytes,
     mm_virt_t virt;
     enum mm_err err;
 
-    if (!area_ok(area) || out == NULL || bytes == 0)
+    if (!area_ok(area) || out == NULL || bytes == 0 || (unsigned)type > MM_MEMTYPE_WC)
         return MM_ERR_BAD_ARG;
     if (!mm_range_ok(phys.raw, bytes) ||
         mm_range_last(phys.raw, bytes) >> area->space->vmm->paging.phys_bits != 0)
         return MM_ERR_RANGE;
-    if ((unsigned)type > MM_MEMTYPE_WC)
-        return MM_ERR_UNSUPPORTED;
     piece.bytes = mm_frames_for(offset + bytes) << MM_FRAME_SHIFT;
     err = piece_map(area, &piece, &virt);
     if (err == MM_OK)
@@ -147,7 +146,10 @@ enum mm_err mm_kunmap(struct mm_kernel_area *area, void *pointer)
     mm_virt_t virt = mm_virt_of(pointer);
     struct mm_arena_info piece;
 
-    if (!area_ok(area) || !piece_find(area, virt, &piece) ||
+    if (!area_ok(area))
+        return mm_report_misuse(MM_ERR_BAD_ARG, "no kernel area given", "mm_kunmap", area, virt.raw,
+                                MM_CALLER);
+    if (!piece_find(area, virt, &piece) ||
         (piece.cookie & ((1u << COOKIE_SHIFT) - 1)) != COOKIE_DEVICE ||
         (piece.cookie >> COOKIE_SHIFT & (MM_FRAME_BYTES - 1)) != (virt.raw & (MM_FRAME_BYTES - 1)))
         return mm_report_misuse(MM_ERR_MISUSE, "not what mm_kmap() gave", "mm_kunmap", area,
@@ -174,10 +176,9 @@ enum mm_err mm_dma_alloc(struct mm_kernel_area *area, const struct mm_dma_reques
     enum mm_err err;
 
     if (!area_ok(area) || area->pmm == NULL || request == NULL || out == NULL ||
-        request->bytes == 0 || (request->flags & ~MM_FRAME_ZERO) != 0)
+        request->bytes == 0 || (request->flags & ~MM_FRAME_ZERO) != 0 ||
+        (unsigned)request->type > MM_MEMTYPE_WC)
         return MM_ERR_BAD_ARG;
-    if ((unsigned)request->type > MM_MEMTYPE_WC)
-        return MM_ERR_UNSUPPORTED;
     frames.count_frames = mm_frames_for(request->bytes);
     frames.align_bytes = request->align_bytes;
     frames.boundary_bytes = request->boundary_bytes;
@@ -205,8 +206,8 @@ enum mm_err mm_dma_free(struct mm_kernel_area *area, const struct mm_dma *dma)
     mm_virt_t virt;
 
     if (!area_ok(area) || area->pmm == NULL || dma == NULL)
-        return mm_report_misuse(MM_ERR_MISUSE, "no area or no buffer given", "mm_dma_free", area, 0,
-                                MM_CALLER);
+        return mm_report_misuse(MM_ERR_BAD_ARG, "no kernel area or no buffer given", "mm_dma_free",
+                                area, 0, MM_CALLER);
     virt = mm_virt_of(dma->pointer);
     if (!piece_find(area, virt, &piece) || piece.start.raw != virt.raw ||
         piece.cookie != cookie_of(COOKIE_DMA, dma->phys) || piece.bytes != dma->bytes)

@@ -17,10 +17,6 @@
 #include "mm_cpu.h"
 #include "vmm_internal.h"
 
-/* Order of the first anchors, see mm_port_cpu_anchors(). */
-#define ANCHOR_CODE  0u
-#define ANCHOR_STACK 1u
-
 struct reserving {
     struct mm_memmap *map;
     const struct mm_window *window;
@@ -108,10 +104,12 @@ enum mm_err mm_vmm_reserve_live(struct mm_memmap *map, const struct mm_window *w
     unsigned anchors;
     enum mm_err err;
 
+    if (map == NULL || window == NULL)
+        return mm_fail(fail, MM_ERR_BAD_ARG, 0, 0, mm_pte_empty());
     mm_port_cpu_paging(&r.paging);
     err = reserve_tables(&r, root);
     anchors = mm_port_cpu_anchors(anchor);
-    for (unsigned i = ANCHOR_CODE + 1; err == MM_OK && i < anchors; i++)
+    for (unsigned i = MM_ANCHOR_CODE + 1; err == MM_OK && i < anchors; i++)
         err = reserve_anchor(&r, root, &anchor[i]);
     return err;
 }
@@ -173,11 +171,16 @@ static void unmap_before(struct mm_space *space, const struct mm_memmap *map, ui
 enum mm_err mm_space_map_ram(struct mm_space *space, const struct mm_memmap *map,
                              struct mm_space_fail *fail)
 {
+    enum mm_err err = mm_space_alive(space);
     struct mm_phys_range ram;
     uint32_t at = 0;
 
+    if (err == MM_OK && map == NULL)
+        err = MM_ERR_BAD_ARG;
+    if (err != MM_OK)
+        return mm_fail(fail, err, 0, 0, mm_pte_empty());
     while (next_ram(map, &at, &ram)) {
-        enum mm_err err = map_stretch(space, &ram, fail);
+        err = map_stretch(space, &ram, fail);
 
         if (err != MM_OK) {
             unmap_before(space, map, at);
@@ -189,11 +192,11 @@ enum mm_err mm_space_map_ram(struct mm_space *space, const struct mm_memmap *map
 
 /* ---- would the CPU survive? ---- */
 
-static unsigned rights_needed(unsigned anchor)
+static unsigned rights_needed(enum mm_anchor anchor)
 {
-    if (anchor == ANCHOR_CODE)
+    if (anchor == MM_ANCHOR_CODE)
         return MM_PROT_EXEC;
-    return anchor == ANCHOR_STACK ? MM_PROT_WRITE : MM_PROT_READ;
+    return anchor == MM_ANCHOR_STACK ? MM_PROT_WRITE : MM_PROT_READ;
 }
 
 static enum mm_err verify_page(struct mm_space *space, mm_virt_t virt, unsigned rights,
@@ -212,7 +215,8 @@ static enum mm_err verify_page(struct mm_space *space, mm_virt_t virt, unsigned 
         struct mm_walk_step steps[MM_WALK_STEPS];
         unsigned count = mm_space_walk(space, virt, steps);
 
-        return mm_fail(fail, MM_ERR_NOT_FOUND, virt.raw, steps[count - 1].level,
+        err = now.phys.raw != then.phys.raw ? MM_ERR_NOT_FOUND : MM_ERR_POLICY;
+        return mm_fail(fail, err, virt.raw, steps[count - 1].level,
                        (mm_pte_t){steps[count - 1].entry});
     }
     return MM_OK;
@@ -230,7 +234,8 @@ static enum mm_err verify_anchor(struct mm_space *space, const struct mm_virt_ra
     return err;
 }
 
-enum mm_err mm_space_verify(struct mm_space *space, struct mm_space_fail *fail)
+enum mm_err mm_verify_anchors(struct mm_space *space, enum mm_anchor *out,
+                              struct mm_space_fail *fail)
 {
     struct mm_virt_range anchor[MM_CPU_ANCHORS];
     unsigned anchors = mm_port_cpu_anchors(anchor);
@@ -238,7 +243,16 @@ enum mm_err mm_space_verify(struct mm_space *space, struct mm_space_fail *fail)
 
     if (err != MM_OK)
         return mm_fail(fail, err, 0, 0, mm_pte_empty());
-    for (unsigned i = 0; err == MM_OK && i < anchors; i++)
-        err = verify_anchor(space, &anchor[i], rights_needed(i), fail);
+    for (unsigned i = 0; err == MM_OK && i < anchors; i++) {
+        *out = (enum mm_anchor)i;
+        err = verify_anchor(space, &anchor[i], rights_needed(*out), fail);
+    }
     return err;
+}
+
+enum mm_err mm_space_verify(struct mm_space *space, struct mm_space_fail *fail)
+{
+    enum mm_anchor anchor;
+
+    return mm_verify_anchors(space, &anchor, fail);
 }

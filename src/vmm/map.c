@@ -245,8 +245,11 @@ enum mm_err mm_space_map(struct mm_space *space, const struct mm_map_request *re
     struct mapping m = {.space = space, .reserve = &reserve, .fail = fail};
     mm_lock_guard_t guard;
     struct mm_span span;
-    enum mm_err err = check_request(space, request, &span, fail);
+    enum mm_err err;
 
+    if (request == NULL)
+        return mm_fail(fail, MM_ERR_BAD_ARG, 0, 0, mm_pte_empty());
+    err = check_request(space, request, &span, fail);
     if (err != MM_OK)
         return err;
     m.first = m.virt = span.first;

@@ -80,6 +80,8 @@ enum mm_err mm_space_query(struct mm_space *space, mm_virt_t *cursor, mm_virt_t 
     uint64_t first;
     unsigned halves;
 
+    if (err == MM_OK && (cursor == NULL || out == NULL))
+        err = MM_ERR_BAD_ARG;
     if (err != MM_OK)
         return err;
     if (!mm_align_up(cursor->raw, MM_FRAME_BYTES, &first) ||

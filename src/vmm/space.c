@@ -22,8 +22,11 @@
 
 enum mm_err mm_space_alive(const struct mm_space *space)
 {
-    uint32_t state = mm_load_relaxed_u32(&space->state);
+    uint32_t state;
 
+    if (space == NULL)
+        return MM_ERR_BAD_ARG;
+    state = mm_load_relaxed_u32(&space->state);
     if (state == MM_SPACE_LIVE)
         return MM_OK;
     return state == MM_SPACE_GONE ? MM_ERR_GONE : MM_ERR_BAD_ARG;
@@ -146,6 +149,15 @@ static enum mm_err create_user(struct mm_vmm *vmm, struct mm_space *space, uint3
     return err;
 }
 
+/* Would the root of a user space show the direct map? An adopted root has none. */
+static bool shows_direct_map(const struct mm_vmm *vmm)
+{
+    const struct mm_virt_range *direct = &vmm->layout.direct_map;
+
+    return direct->bytes == 0 || mm_pt_kernel_half(direct->start) ||
+           (vmm->kernel->flags & MM_SPACE_ADOPTED) != 0;
+}
+
 enum mm_err mm_space_create(struct mm_vmm *vmm, struct mm_space *space, uint32_t flags)
 {
     bool kernel = (flags & MM_SPACE_KERNEL) != 0;
@@ -153,10 +165,13 @@ enum mm_err mm_space_create(struct mm_vmm *vmm, struct mm_space *space, uint32_t
     mm_phys_t root;
     enum mm_err err;
 
-    if (vmm == NULL || space == NULL || (flags & ~(MM_SPACE_KERNEL | MM_SPACE_ALLOW_WX)) != 0)
+    if (!mm_vmm_is_made(vmm) || space == NULL ||
+        (flags & ~(MM_SPACE_KERNEL | MM_SPACE_ALLOW_WX)) != 0)
         return MM_ERR_BAD_ARG;
     if (kernel != (vmm->kernel == NULL))
         return kernel ? MM_ERR_EXISTS : MM_ERR_NOT_FOUND;
+    if (!kernel && !shows_direct_map(vmm))
+        return MM_ERR_UNSUPPORTED;
     err = mm_reserve_take(vmm, &reserve, 1);
     if (err != MM_OK)
         return err;
@@ -169,13 +184,14 @@ enum mm_err mm_space_create(struct mm_vmm *vmm, struct mm_space *space, uint32_t
 
 enum mm_err mm_space_activate(struct mm_space *space)
 {
-    struct mm_vmm *vmm = space->vmm;
     enum mm_err err = mm_space_alive(space);
+    struct mm_vmm *vmm;
     mm_guard_t guard;
     unsigned cpu;
 
     if (err != MM_OK)
         return err;
+    vmm = space->vmm;
     guard = mm_cpu_guard();
     cpu = mm_cpu_index();
     if (cpu >= vmm->cpu_count || !mm_cpuset_has(&vmm->online, cpu)) {
@@ -201,17 +217,27 @@ enum mm_err mm_space_activate(struct mm_space *space)
 
 struct mm_space *mm_space_current(struct mm_vmm *vmm)
 {
-    mm_guard_t guard = mm_cpu_guard();
-    unsigned cpu = mm_cpu_index();
-    struct mm_space *space = cpu < vmm->cpu_count ? vmm->active[cpu] : NULL;
+    struct mm_space *space;
+    mm_guard_t guard;
+    unsigned cpu;
 
+    if (vmm == NULL)
+        return NULL;
+    guard = mm_cpu_guard();
+    cpu = mm_cpu_index();
+    space = cpu < vmm->cpu_count ? vmm->active[cpu] : NULL;
     mm_cpu_unguard(guard);
     return space;
 }
 
 void mm_space_loaded_on(const struct mm_space *space, struct mm_cpuset *out)
 {
-    (void)mm_cpuset_read(&space->cpus, out);
+    if (out == NULL)
+        return;
+    if (mm_space_alive(space) == MM_OK)
+        (void)mm_cpuset_read(&space->cpus, out);
+    else
+        *out = (struct mm_cpuset)MM_ZERO;
 }
 
 /* From now on nobody can load the space; MM_ERR_BUSY if somebody has. */
@@ -274,14 +300,15 @@ static void space_teardown(struct mm_space *space, struct mm_gather *gather)
 
 enum mm_err mm_space_destroy(struct mm_space *space)
 {
-    struct mm_vmm *vmm = space->vmm;
-    struct mm_gather gather;
     enum mm_err err = mm_space_alive(space);
+    struct mm_gather gather;
+    struct mm_vmm *vmm;
 
     if (err == MM_OK)
         err = space_retire(space);
     if (err != MM_OK)
         return err;
+    vmm = space->vmm;
     mm_gather_begin(&gather, space);
     if (mm_space_is_kernel(space))
         mm_gather_everything(&gather); /* global translations outlive a change of root */
@@ -301,8 +328,14 @@ enum mm_err mm_space_destroy(struct mm_space *space)
 
 void mm_space_get_stats(struct mm_space *space, struct mm_space_stats *out)
 {
-    mm_lock_guard_t guard = mm_lock_take(&space->lock);
+    mm_lock_guard_t guard;
 
+    if (out == NULL)
+        return;
+    *out = (struct mm_space_stats)MM_ZERO;
+    if (mm_space_alive(space) != MM_OK)
+        return;
+    guard = mm_lock_take(&space->lock);
     out->tables = space->table_count;
     out->mapped_frames = space->mapped_frames;
     out->leaf_4k = space->leaf_count[0];
@@ -313,9 +346,14 @@ void mm_space_get_stats(struct mm_space *space, struct mm_space_stats *out)
 
 enum mm_err mm_space_set_limit(struct mm_space *space, uint64_t tables)
 {
-    mm_lock_guard_t guard = mm_lock_take(&space->lock);
-    enum mm_err err = tables != 0 && space->table_count > tables ? MM_ERR_LIMIT : MM_OK;
+    enum mm_err err = mm_space_alive(space);
+    mm_lock_guard_t guard;
 
+    if (err != MM_OK)
+        return err;
+    guard = mm_lock_take(&space->lock);
+    if (tables != 0 && space->table_count > tables)
+        err = MM_ERR_LIMIT;
     if (err == MM_OK)
         space->table_limit = tables;
     mm_lock_release(&space->lock, guard);

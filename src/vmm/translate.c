@@ -86,6 +86,8 @@ enum mm_err mm_space_translate(struct mm_space *space, mm_virt_t virt, struct mm
 {
     enum mm_err err = mm_space_alive(space);
 
+    if (err == MM_OK && out == NULL)
+        err = MM_ERR_BAD_ARG;
     if (err != MM_OK)
         return mm_fail(fail, err, virt.raw, 0, mm_pte_empty());
     return mm_translate_root(space->vmm->window, space->root, space->vmm->paging.levels, virt, out,
@@ -94,9 +96,9 @@ enum mm_err mm_space_translate(struct mm_space *space, mm_virt_t virt, struct mm
 
 unsigned mm_space_walk(struct mm_space *space, mm_virt_t virt, struct mm_walk_step *steps)
 {
-    enum mm_err err = mm_space_alive(space);
+    enum mm_err err;
 
-    if (err != MM_OK)
+    if (mm_space_alive(space) != MM_OK || steps == NULL)
         return 0;
     return mm_walk_root(space->vmm->window, space->root, space->vmm->paging.levels, virt, steps,
                         &err);

@@ -23,6 +23,8 @@
 
 void mm_layout_default(struct mm_layout *out)
 {
+    if (out == NULL)
+        return;
     out->direct_map.start = mm_virt(MM_PORT_DIRECT_MAP);
     out->direct_map.bytes = MM_PORT_DIRECT_MAP_BYTES;
     out->kernel_area.start = mm_virt(MM_PORT_KERNEL_AREA);
@@ -105,13 +107,16 @@ enum mm_err mm_vmm_init_abi(struct mm_vmm *vmm, const struct mm_vmm_config *conf
 void mm_vmm_set_sources(struct mm_vmm *vmm, const struct mm_frame_source *tables,
                         struct mm_pmm *pmm)
 {
+    if (!mm_vmm_is_made(vmm) || tables == NULL || !source_ok(tables))
+        return;
     vmm->tables = *tables;
     vmm->pmm = pmm;
 }
 
 void mm_vmm_set_window(struct mm_vmm *vmm, const struct mm_window *window)
 {
-    vmm->window = window;
+    if (mm_vmm_is_made(vmm) && window != NULL)
+        vmm->window = window;
 }
 
 /* Does `cpu` have all that `boot` has? Entries made for one must be right on the other. */
@@ -126,7 +131,7 @@ enum mm_err mm_cpu_init(struct mm_vmm *vmm, unsigned cpu)
     struct mm_paging paging;
     enum mm_err err;
 
-    if (cpu >= vmm->cpu_count || cpu != mm_cpu_index())
+    if (vmm == NULL || cpu >= vmm->cpu_count || cpu != mm_cpu_index())
         return MM_ERR_BAD_ARG;
     err = mm_port_cpu_init(&paging);
     if (err != MM_OK)
@@ -149,7 +154,7 @@ enum mm_err mm_cpu_exit(struct mm_vmm *vmm, unsigned cpu)
 {
     struct mm_space *space;
 
-    if (cpu >= vmm->cpu_count || cpu != mm_cpu_index())
+    if (vmm == NULL || cpu >= vmm->cpu_count || cpu != mm_cpu_index())
         return MM_ERR_BAD_ARG;
     space = vmm->active[cpu];
     vmm->active[cpu] = NULL;

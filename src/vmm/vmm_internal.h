@@ -85,12 +85,19 @@ static inline bool mm_cpuset_read(const struct mm_cpuset *set, struct mm_cpuset 
 
 /* ---- space.c ---- */
 
+/* False for NULL and for zeroes: mm_vmm_init() was not called. */
+static inline bool mm_vmm_is_made(const struct mm_vmm *vmm)
+{
+    return vmm != NULL && vmm->cpu_count != 0;
+}
+
 static inline bool mm_space_is_kernel(const struct mm_space *space)
 {
     return (space->flags & MM_SPACE_KERNEL) != 0;
 }
 
-/* MM_OK for a live space, MM_ERR_GONE for a destroyed one, MM_ERR_BAD_ARG for anything else. */
+/* MM_OK for a live space, MM_ERR_GONE for a destroyed one, MM_ERR_BAD_ARG for anything else,
+ * NULL included. */
 enum mm_err mm_space_alive(const struct mm_space *space);
 
 /* Set the fields of a space whose root is ready; counts start at zero, but for the root. */
@@ -255,6 +262,20 @@ void mm_gather_everything(struct mm_gather *gather);
 
 /* Flush, then free what is in it. May wait; no lock held. */
 void mm_gather_flush(struct mm_gather *gather);
+
+/* ---- live.c ---- */
+
+/* What the CPU cannot do without, in the order of mm_port_cpu_anchors(). */
+enum mm_anchor {
+    MM_ANCHOR_CODE,
+    MM_ANCHOR_STACK,
+    MM_ANCHOR_GDT,
+    MM_ANCHOR_IDT
+};
+
+/* mm_space_verify() that says at which of them it ended. */
+enum mm_err mm_verify_anchors(struct mm_space *space, enum mm_anchor *out,
+                              struct mm_space_fail *fail);
 
 /* ---- translate.c ---- */
 

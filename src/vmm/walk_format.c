@@ -34,6 +34,8 @@ size_t mm_walk_format(char *buf, size_t bytes, const struct mm_walk_step *step)
 {
     struct mm_text t = {buf, bytes, 0};
 
+    if (step == NULL)
+        return mm_text_end(&t);
     mm_text_put(&t, "level ");
     put_decimal(&t, step->level);
     mm_text_put(&t, ", entry ");

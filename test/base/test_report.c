@@ -20,14 +20,15 @@
 static const struct mm_report example = {
     .kind = MM_REPORT_MISUSE,
     .err = MM_ERR_MISUSE,
-    .what = "frame freed twice",
+    .what = "freed with a wrong number of frames",
     .where = "mm_pmm_free",
     .address = 0x1f3000,
-    .value = {1, 0},
+    .value = {2, 1},
     .caller = (const void *)0xffff8000001042,
 };
 static const char example_line[] =
-    "misuse: frame freed twice: 0x1f3000 (0x1, 0x0) in mm_pmm_free, called from 0xffff8000001042";
+    "misuse: freed with a wrong number of frames: 0x1f3000 (0x2, 0x1) in mm_pmm_free, called from "
+    "0xffff8000001042";
 
 static const char *format(const struct mm_report *report)
 {
@@ -48,7 +49,20 @@ TEST(report_line_without_caller_ends_at_the_function)
     struct mm_report report = example;
 
     report.caller = NULL;
-    CHECK_TEXT(format(&report), "misuse: frame freed twice: 0x1f3000 (0x1, 0x0) in mm_pmm_free");
+    CHECK_TEXT(format(&report),
+               "misuse: freed with a wrong number of frames: 0x1f3000 (0x2, 0x1) in mm_pmm_free");
+}
+
+TEST(report_line_leaves_out_a_pair_of_zeroes_and_nothing_else)
+{
+    struct mm_report report = {.kind = MM_REPORT_LEAK, .what = "w", .where = "f"};
+
+    CHECK_TEXT(format(&report), "leak: w: 0x0 in f");
+    report.value[1] = 7;
+    CHECK_TEXT(format(&report), "leak: w: 0x0 (0x0, 0x7) in f");
+    report.value[0] = 7;
+    report.value[1] = 0;
+    CHECK_TEXT(format(&report), "leak: w: 0x0 (0x7, 0x0) in f");
 }
 
 TEST(report_kinds_have_their_words)
@@ -57,13 +71,13 @@ TEST(report_kinds_have_their_words)
         enum mm_report_kind kind;
         const char *line;
     } row[] = {
-        {MM_REPORT_MISUSE, "misuse: w: 0x0 (0x0, 0x0) in f"},
-        {MM_REPORT_CORRUPT, "corrupt: w: 0x0 (0x0, 0x0) in f"},
-        {MM_REPORT_FIRMWARE, "firmware: w: 0x0 (0x0, 0x0) in f"},
-        {MM_REPORT_INVARIANT, "invariant: w: 0x0 (0x0, 0x0) in f"},
-        {MM_REPORT_LEAK, "leak: w: 0x0 (0x0, 0x0) in f"},
-        {(enum mm_report_kind)0, "report: w: 0x0 (0x0, 0x0) in f"},
-        {(enum mm_report_kind)99, "report: w: 0x0 (0x0, 0x0) in f"},
+        {MM_REPORT_MISUSE, "misuse: w: 0x0 in f"},
+        {MM_REPORT_CORRUPT, "corrupt: w: 0x0 in f"},
+        {MM_REPORT_FIRMWARE, "firmware: w: 0x0 in f"},
+        {MM_REPORT_INVARIANT, "invariant: w: 0x0 in f"},
+        {MM_REPORT_LEAK, "leak: w: 0x0 in f"},
+        {(enum mm_report_kind)0, "report: w: 0x0 in f"},
+        {(enum mm_report_kind)99, "report: w: 0x0 in f"},
     };
 
     for (unsigned i = 0; i < sizeof row / sizeof row[0]; i++) {
@@ -163,13 +177,14 @@ TEST(check_fault_is_counted_and_told_to_the_sink)
     struct mm_check_sink deaf = {NULL, NULL};
     size_t faults = 0;
 
-    mm_check_fault(&sink, &faults, "wrong", &sink, 1, 2, 3);
+    mm_check_fault(&sink, &faults, "wrong", "mm_x_check", &sink, 1, 2, 3);
     CHECK(faults == 1 && heard.count == 1);
     CHECK(heard.last.kind == MM_REPORT_CORRUPT && heard.last.address == 1);
     CHECK(heard.last.value[0] == 2 && heard.last.value[1] == 3);
     CHECK(heard.last.object == &sink);
-    mm_check_fault(NULL, &faults, "wrong", NULL, 0, 0, 0);
-    mm_check_fault(&deaf, &faults, "wrong", NULL, 0, 0, 0);
+    CHECK_TEXT(heard.last.where, "mm_x_check");
+    mm_check_fault(NULL, &faults, "wrong", "mm_x_check", NULL, 0, 0, 0);
+    mm_check_fault(&deaf, &faults, "wrong", "mm_x_check", NULL, 0, 0, 0);
     CHECK(faults == 3 && heard.count == 1);
     CHECK_EQ(mm_test_report_count(), 0); /* a checker speaks to its sink alone */
 }

@@ -77,6 +77,7 @@ TEST(every_process_has_the_same_addresses_for_itself)
 
     begin();
     memset(process, 0, sizeof process);
+    boot_allow_user_spaces(&mm_default);
     for (unsigned i = 0; i < 2; i++) {
         page[i] = pmm_alloc_frame();
         CHECK_OK(process_create(&process[i]));

@@ -103,6 +103,7 @@ TEST(docs_layer_by_layer_comes_up)
         {.virt = mm_virt(OFFSET + DATA), .phys = mm_phys(DATA), .bytes = 4096, .prot = MM_PROT_RW},
     };
     void *block, *device;
+    mm_phys_t meta;
 
     boot_loader();
     anchors();
@@ -114,6 +115,8 @@ TEST(docs_layer_by_layer_comes_up)
     CHECK_OK(start_pmm());
     CHECK_OK(start_rest());
 
+    CHECK_OK(mm_window_phys(&direct, pmm.meta, &meta));
+    CHECK(!managed(meta));
     CHECK(!managed(MBI) && !managed(mm_phys(DATA)) && !managed(LOADER));
     CHECK((block = mm_heap_alloc(&heap, 100)) != NULL);
     CHECK_OK(mm_kmap(&area, mm_phys(0xfed00010), 1024, MM_MEMTYPE_UC, &device));

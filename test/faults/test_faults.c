@@ -191,6 +191,7 @@ TEST(user_pages_work_large_pages_are_no_tables_and_empty_tables_are_freed)
     begin(BIOS_64M);
     start();
     free = mm_pmm_free_frames(&mm.pmm);
+    boot_allow_user_spaces(&mm);
     CHECK_OK(mm_space_create(&mm.vmm, &user, 0));
     page.phys = mm_phys(MIB(34));
     CHECK_OK(mm_space_map(&user, &page, NULL));

@@ -340,6 +340,10 @@ TEST(heap_free_sized_knows_the_sizes_a_block_can_have_been_asked_with)
             expect_report(MM_REPORT_MISUSE, MM_ERR_MISUSE, "size is not that of the heap block",
                           "mm_heap_free_sized", &heap, p, (void (*)(void))free_sized_here);
         }
+        CHECK_ERR(mm_heap_free_sized(&heap, p, bytes + 500), MM_ERR_MISUSE);
+        CHECK_EQ(mm_test_report(0)->value[0], bytes + 500); /* found */
+        CHECK_EQ(mm_test_report(0)->value[1], mm_heap_usable(&heap, p));
+        mm_test_reports_clear();
         if (bytes >= 64) {
             CHECK_ERR(mm_heap_free_sized(&heap, p, bytes - 32), MM_ERR_MISUSE);
             mm_test_reports_clear();

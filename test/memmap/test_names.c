@@ -52,6 +52,21 @@ TEST(names_line_of_a_range_and_its_cut)
     CHECK_TEXT(buf, "0x8000000000000000 - 0xffffffffffffffff  ?, ?");
 }
 
+TEST(names_line_calls_free_only_what_may_be_handed_out)
+{
+    struct mm_mem_range range = {.bytes = 0x1000, .type = MM_MEM_RESERVED};
+    char buf[100];
+
+    (void)mm_mem_range_format(buf, sizeof buf, &range);
+    CHECK_TEXT(buf, "0x0000000000000000 - 0x0000000000000fff  reserved");
+    range.type = MM_MEM_BOOT_RECLAIM;
+    (void)mm_mem_range_format(buf, sizeof buf, &range);
+    CHECK_TEXT(buf, "0x0000000000000000 - 0x0000000000000fff  boot loader");
+    range.use = MM_USE_MODULE;
+    (void)mm_mem_range_format(buf, sizeof buf, &range);
+    CHECK_TEXT(buf, "0x0000000000000000 - 0x0000000000000fff  boot loader, module");
+}
+
 TEST(names_of_e820_numbers)
 {
     CHECK_EQ(mm_mem_type_of_e820(1), MM_MEM_USABLE);

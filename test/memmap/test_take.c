@@ -60,6 +60,43 @@ TEST(take_comes_from_the_top_and_rounds_up_to_frames)
     CHECK_EQ(map_faults(map), 0);
 }
 
+TEST(take_for_good_is_kept_and_never_given_back)
+{
+    struct mm_memmap *map = pc();
+    struct mm_memmap_request request = {.bytes = FRAME, .use = MM_USE_KEEP};
+    struct mm_memmap_totals before, after;
+    struct mm_mem_range found;
+    uint64_t at = 0;
+
+    mm_memmap_get_totals(map, &before);
+    CHECK_OK(take(&request, &at));
+    CHECK_OK(mm_memmap_find(map, mm_phys(at), &found));
+    CHECK_EQ(found.use, MM_USE_KEEP);
+    CHECK_EQ(found.type, MM_MEM_USABLE);
+    mm_memmap_get_totals(map, &after);
+    CHECK_EQ(after.free_bytes, before.free_bytes - FRAME);
+    CHECK_EQ(after.reclaim_bytes, before.reclaim_bytes);
+    CHECK_ERR(mm_memmap_give(map, mm_phys(at), FRAME), MM_ERR_MISUSE);
+    mm_test_reports_clear();
+    CHECK_EQ(map_faults(map), 0);
+}
+
+TEST(take_as_anything_else_is_refused)
+{
+    struct mm_memmap_request request = {.bytes = FRAME};
+    uint64_t at = 42;
+
+    (void)pc();
+    for (unsigned use = 0; use <= MM_USE_KEEP + 1; use++) {
+        mm_test_row("use", use);
+        request.use = (enum mm_mem_use)use;
+        if (use == MM_USE_FREE || use == MM_USE_EARLY || use == MM_USE_KEEP)
+            continue;
+        CHECK_ERR(take(&request, &at), MM_ERR_BAD_ARG);
+        CHECK_EQ(at, 42);
+    }
+}
+
 TEST(take_honours_the_highest_byte)
 {
     static const struct {

@@ -135,36 +135,37 @@ TEST(pmm_free_of_what_is_not_exactly_one_allocation_is_refused)
     static const struct {
         uint64_t address, count;
         const char *what;
+        uint64_t held; /* frames of the allocation, where their number is what is wrong */
     } row[] = {
-        {0x100000001, 1, "freed address is not frame-aligned"},
-        {0x100000fff, 1, "freed address is not frame-aligned"},
-        {UINT64_MAX, 1, "freed address is not frame-aligned"},
-        {UINT64_MAX & ~UINT64_C(0xfff), 1, "freed frame is not managed"},
-        {UINT64_C(1) << 52, 1, "freed frame is not managed"},
-        {0xa0000, 1, "freed frame is not managed"},      /* hole in a chunk */
-        {0x800000, 1, "freed frame is not managed"},     /* boot memory, not added */
-        {0x820000, 1, "freed frame is not managed"},     /* reserved */
-        {0x1233000, 1, "freed frame is not managed"},    /* beside a single frame */
-        {0x40000000, 1, "freed frame is not managed"},   /* between regions */
-        {0x100400000, 1, "freed frame is not managed"},  /* behind the last region */
-        {0x100001000, 1, "freed frame is free already"}, /* twice */
-        {0x100007000, 1, "freed frame is free already"}, /* never taken */
-        {0x9e000, 1, "freed frame is free already"},
-        {0x100003000, 1, "freed frame is not the first of its allocation"},
-        {0x100003000, 2, "freed frame is not the first of its allocation"},
-        {0x100004000, 1, "freed frame is not the first of its allocation"},
-        {0x100006000, 1, "freed frame is not the first of its allocation"},
-        {0x100000000, 0, "freed with a wrong number of frames"},
-        {0x100000000, 2, "freed with a wrong number of frames"},
-        {0x100000000, UINT64_MAX, "freed with a wrong number of frames"},
-        {0x100000000, UINT64_C(1) << 52, "freed with a wrong number of frames"},
-        {0x100002000, 1, "freed with a wrong number of frames"},
-        {0x100002000, 2, "freed with a wrong number of frames"},
-        {0x100002000, 4, "freed with a wrong number of frames"},
-        {0x100002000, 5, "freed with a wrong number of frames"}, /* two allocations */
-        {0x100005000, 3, "freed with a wrong number of frames"},
-        {0x100005000, 0x3fb, "freed with a wrong number of frames"}, /* to the region's end */
-        {0x100005000, 0x3fc, "freed with a wrong number of frames"}, /* beyond it */
+        {0x100000001, 1, "freed address is not frame-aligned", 0},
+        {0x100000fff, 1, "freed address is not frame-aligned", 0},
+        {UINT64_MAX, 1, "freed address is not frame-aligned", 0},
+        {UINT64_MAX & ~UINT64_C(0xfff), 1, "freed frame is not managed", 0},
+        {UINT64_C(1) << 52, 1, "freed frame is not managed", 0},
+        {0xa0000, 1, "freed frame is not managed", 0},      /* hole in a chunk */
+        {0x800000, 1, "freed frame is not managed", 0},     /* boot memory, not added */
+        {0x820000, 1, "freed frame is not managed", 0},     /* reserved */
+        {0x1233000, 1, "freed frame is not managed", 0},    /* beside a single frame */
+        {0x40000000, 1, "freed frame is not managed", 0},   /* between regions */
+        {0x100400000, 1, "freed frame is not managed", 0},  /* behind the last region */
+        {0x100001000, 1, "freed frame is free already", 0}, /* twice */
+        {0x100007000, 1, "freed frame is free already", 0}, /* never taken */
+        {0x9e000, 1, "freed frame is free already", 0},
+        {0x100003000, 1, "freed frame is not the first of its allocation", 0},
+        {0x100003000, 2, "freed frame is not the first of its allocation", 0},
+        {0x100004000, 1, "freed frame is not the first of its allocation", 0},
+        {0x100006000, 1, "freed frame is not the first of its allocation", 0},
+        {0x100000000, 0, "freed with a wrong number of frames", 1},
+        {0x100000000, 2, "freed with a wrong number of frames", 1},
+        {0x100000000, UINT64_MAX, "freed with a wrong number of frames", 1},
+        {0x100000000, UINT64_C(1) << 52, "freed with a wrong number of frames", 1},
+        {0x100002000, 1, "freed with a wrong number of frames", 3},
+        {0x100002000, 2, "freed with a wrong number of frames", 3},
+        {0x100002000, 4, "freed with a wrong number of frames", 3},
+        {0x100002000, 5, "freed with a wrong number of frames", 3}, /* two allocations */
+        {0x100005000, 3, "freed with a wrong number of frames", 2},
+        {0x100005000, 0x3fb, "freed with a wrong number of frames", 2}, /* to the region's end */
+        {0x100005000, 0x3fc, "freed with a wrong number of frames", 2}, /* beyond it */
     };
     uint64_t before;
 
@@ -183,6 +184,8 @@ TEST(pmm_free_of_what_is_not_exactly_one_allocation_is_refused)
         CHECK_ERR(mm_pmm_free(&machine.pmm, mm_phys(row[i].address), row[i].count), MM_ERR_MISUSE);
         CHECK_EQ(mm_test_report_count(), 1);
         report = mm_test_report(0);
+        CHECK_EQ(report->value[0], row[i].held != 0 ? row[i].count : 0);
+        CHECK_EQ(report->value[1], row[i].held);
         CHECK_EQ(report->kind, MM_REPORT_MISUSE);
         CHECK_EQ(report->err, MM_ERR_MISUSE);
         CHECK_TEXT(report->what, row[i].what);

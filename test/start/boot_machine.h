@@ -176,8 +176,18 @@ static inline void boot_from_dump(struct boot_machine *m, const struct boot_dump
     boot_module(m, 0, dump->uefi ? 0x18000 : 0x33b000, dump->uefi ? 0x19388 : 0x33c388);
     boot_module(m, 1, dump->uefi ? 0x1a000 : 0x33d000, dump->uefi ? 0x326a0 : 0x3556a0);
     m->info.protocol = MM_BOOT_MULTIBOOT2;
-    m->info.magic = 0x36d76289;
+    m->info.magic = MM_MULTIBOOT2_MAGIC;
     m->info.info = m->block;
+}
+
+/*
+ * mm_space_create() refuses user spaces beside a direct map in the lower half, which their roots do
+ * not show. It is there on a host because the library's pointers are followed; the simulated machine
+ * reaches memory without it.
+ */
+static inline void boot_allow_user_spaces(struct mm *mm)
+{
+    mm->vmm.layout.direct_map.bytes = 0;
 }
 
 /* A hash of all that must never change: image, block, modules. */

@@ -75,6 +75,42 @@ TEST(start_brings_up_what_every_dump_describes)
     }
 }
 
+/* Text and rodata of the image are not to be written by way of the direct map either. */
+static uint32_t direct_prot(uint64_t phys)
+{
+    return phys >= TEXT_PHYS && phys < DATA_PHYS ? MM_PROT_READ : MM_PROT_RW;
+}
+
+TEST(direct_map_shows_what_the_image_may_not_write_read_only)
+{
+    uint64_t alias;
+
+    start_dump("bios-64M");
+    m.segment[1].bytes -= 100; /* rounded up, as in the image */
+    CHECK_OK(start());
+    alias = m.layout.direct_map.start.raw;
+    for (uint64_t phys = TEXT_PHYS; phys <= DATA_PHYS; phys += PAGE) {
+        mm_test_row("physical", phys);
+        CHECK_EQ(direct(phys).prot, direct_prot(phys));
+        CHECK_EQ(fake_write64(mm_virt(alias + phys), 1).fault,
+                 direct_prot(phys) == MM_PROT_READ ? FAKE_WRITE_DENIED : FAKE_OK);
+    }
+    CHECK_EQ(mm_check(&mm, NULL), 0);
+    CHECK_EQ(fake_stale_entries(), 0);
+}
+
+/* An image part that is no RAM, or lies beyond the direct map, has no alias. */
+TEST(image_in_no_ram_starts)
+{
+    start_dump("bios-64M");
+    m.segment[1] = (struct mm_image_segment){mm_virt(KERNEL_BASE + MIB(512)), mm_phys(GIB(3)),
+                                             MIB(4), MM_PROT_READ};
+    m.segment[0].bytes = DATA_PHYS - TEXT_PHYS;
+    CHECK_OK(start());
+    CHECK_EQ(direct(GIB(3)).fault, FAKE_NOT_PRESENT);
+    CHECK_EQ(mm_check(&mm, NULL), 0);
+}
+
 TEST(direct_map_holds_every_page_of_ram_and_no_other)
 {
     static const struct {
@@ -98,8 +134,8 @@ TEST(direct_map_holds_every_page_of_ram_and_no_other)
 
             mm_test_row("physical", phys);
             CHECK_EQ(got.fault == FAKE_OK, bios_ram(phys, rows[i].low_end, rows[i].high_end));
-            CHECK(got.fault != FAKE_OK ||
-                  (got.phys.raw == phys && got.prot == MM_PROT_RW && got.type == MM_MEMTYPE_WB));
+            CHECK(got.fault != FAKE_OK || (got.phys.raw == phys && got.prot == direct_prot(phys) &&
+                                           got.type == MM_MEMTYPE_WB));
         }
         for (size_t e = 0; e < sizeof edge / sizeof edge[0]; e++)
             for (uint64_t n = 0; n < 16; n++) {
@@ -297,6 +333,8 @@ TEST(kernel_area_is_ready_after_start)
 
     start_dump("bios-512M");
     CHECK_OK(start());
+    CHECK_ERR(mm_space_create(&mm.vmm, &user, 0), MM_ERR_UNSUPPORTED);
+    boot_allow_user_spaces(&mm);
     CHECK_OK(mm_space_create(&mm.vmm, &user, 0)); /* from now on top-level entries are fixed */
     CHECK_OK(mm_kmap(&mm.area, mm_phys(0xfed00000), 1024, MM_MEMTYPE_UC, &device));
     CHECK_EQ(fake_probe(mm_virt_of(device)).phys.raw, 0xfed00000);
@@ -324,6 +362,64 @@ TEST(tables_taken_early_are_freed_to_the_pmm_later)
     CHECK_OK(mm_space_unmap(&mm.kernel, mm_virt(KERNEL_BASE + RODATA_PHYS), IMAGE_END - RODATA_PHYS,
                             0, NULL, NULL));
     CHECK_EQ(mm_pmm_free_frames(&mm.pmm) - before, tables - mm.kernel.table_count);
+}
+
+static struct mm_report heard;
+
+static void hear(void *context, const struct mm_report *report)
+{
+    (void)context;
+    heard = *report;
+}
+
+/* The frames that say who owns which frame are not the PMM's to hand out. */
+TEST(metadata_of_the_pmm_cannot_be_freed_and_handed_out)
+{
+    mm_phys_t meta;
+
+    start_dump("bios-64M");
+    CHECK_OK(start());
+    CHECK_OK(mm_window_phys(&mm.window, mm.pmm.meta, &meta));
+    CHECK_ERR(mm_pmm_free_frame(&mm.pmm, meta), MM_ERR_MISUSE);
+    CHECK_TEXT(mm_test_report(0)->what, "freed frame is not managed");
+    CHECK_ERR(mm_memmap_give(&mm.map, meta, PAGE), MM_ERR_BUSY);
+    CHECK_EQ(mm_check(&mm, NULL), 0);
+}
+
+TEST(checkers_see_a_table_and_a_heap_block_whose_frames_were_freed)
+{
+    const struct mm_check_sink sink = {hear, NULL};
+    struct mm_walk_step step[MM_WALK_STEPS];
+    struct mm_frame_info info;
+    mm_phys_t phys;
+    void *block;
+
+    start_dump("bios-64M");
+    CHECK_OK(start());
+    CHECK_OK(mm_pmm_free_frame(&mm.pmm, mm.kernel.root));
+    CHECK_EQ(mm_space_check(&mm.kernel, &sink), 1);
+    CHECK_TEXT(heard.what, "the frame of the root is free");
+    CHECK_TEXT(heard.where, "mm_space_check");
+
+    start_dump("bios-64M");
+    CHECK_OK(start());
+    CHECK(mm_space_walk(&mm.kernel, m.layout.direct_map.start, step) >= 2);
+    phys = step[1].table;
+    CHECK_OK(mm_pmm_free_frame(&mm.pmm, phys));
+    CHECK_EQ(mm_space_check(&mm.kernel, &sink), 1);
+    CHECK_TEXT(heard.what, "the frame of a table is free");
+    CHECK_EQ(heard.value[0], phys.raw);
+
+    start_dump("bios-64M");
+    CHECK_OK(start());
+    block = mm_heap_alloc(&mm.heap, 100);
+    CHECK_EQ(mm_check(&mm, &sink), 0);
+    CHECK_OK(mm_window_phys(&mm.window, block, &phys));
+    mm_pmm_query(&mm.pmm, phys, &info);
+    CHECK_OK(mm_pmm_free(&mm.pmm, info.first, info.count_frames));
+    CHECK_EQ(mm_check(&mm, &sink), 1);
+    CHECK_TEXT(heard.what, "a frame of a heap block is free");
+    CHECK_TEXT(heard.where, "mm_check");
 }
 
 /* Boot mappings marked global, cached while the new root is built: none may outlive the load. */

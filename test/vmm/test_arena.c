@@ -440,7 +440,7 @@ TEST(arena_calls_with_null_are_refused)
     CHECK_ERR(mm_arena_take(&arena, &request, NULL), MM_ERR_BAD_ARG);
     CHECK_ERR(mm_arena_find(NULL, virt, &info), MM_ERR_BAD_ARG);
     CHECK_ERR(mm_arena_find(&arena, virt, NULL), MM_ERR_BAD_ARG);
-    CHECK_ERR(mm_arena_give(NULL, virt), MM_ERR_MISUSE);
+    CHECK_ERR(mm_arena_give(NULL, virt), MM_ERR_BAD_ARG);
     check_reported("no arena given", 42);
 }
 

@@ -260,7 +260,7 @@ TEST(kmap_of_what_cannot_be_mapped_changes_nothing)
         {UINT64_C(1) << 46, 1, MM_MEMTYPE_UC, MM_ERR_RANGE},
         {(UINT64_C(1) << 46) - 1, 2, MM_MEMTYPE_UC, MM_ERR_RANGE},
         {0, UINT64_MAX, MM_MEMTYPE_UC, MM_ERR_RANGE},
-        {HPET, 1, (enum mm_memtype)6, MM_ERR_UNSUPPORTED},
+        {HPET, 1, (enum mm_memtype)6, MM_ERR_BAD_ARG},
         {HPET, MIB(16), MM_MEMTYPE_UC, MM_ERR_NO_ADDRESS}, /* no room for the guard */
     };
     struct state before;
@@ -278,6 +278,38 @@ TEST(kmap_of_what_cannot_be_mapped_changes_nothing)
     }
     CHECK_ERR(mm_kmap(NULL, mm_phys(HPET), 1, MM_MEMTYPE_UC, &(void *){NULL}), MM_ERR_BAD_ARG);
     CHECK_ERR(mm_kmap(&t.area, mm_phys(HPET), 1, MM_MEMTYPE_UC, NULL), MM_ERR_BAD_ARG);
+}
+
+TEST(kmap_over_what_somebody_mapped_past_the_arena_is_refused)
+{
+    struct mm_map_request foreign = {
+        .virt = mm_virt(AREA), .phys = mm_phys(HPET), .bytes = PAGE, .prot = MM_PROT_RW};
+    struct state before;
+    void *pointer = &t;
+
+    begin(MIB(16));
+    CHECK_OK(mm_space_map(&t.space, &foreign, NULL));
+    before = state_now();
+    CHECK_ERR(mm_kmap(&t.area, mm_phys(HPET), 1, MM_MEMTYPE_UC, &pointer), MM_ERR_EXISTS);
+    CHECK(pointer == &t);
+    check_same(&before);
+}
+
+/* A type with a number is one thing, a CPU that has it another. */
+TEST(kmap_of_a_type_that_the_cpu_lacks_is_unsupported)
+{
+    struct mm_dma_request request = {.bytes = PAGE, .type = MM_MEMTYPE_WC};
+    struct state before;
+    struct mm_dma dma;
+    void *pointer = &t;
+
+    begin(MIB(16));
+    t.vmm.paging.flags &= ~MM_PAGING_WC;
+    before = state_now();
+    CHECK_ERR(mm_kmap(&t.area, mm_phys(HPET), 1, MM_MEMTYPE_WC, &pointer), MM_ERR_UNSUPPORTED);
+    CHECK_ERR(mm_dma_alloc(&t.area, &request, &dma), MM_ERR_UNSUPPORTED);
+    CHECK(pointer == &t);
+    check_same(&before);
 }
 
 TEST(kmap_that_runs_out_of_tables_changes_nothing)
@@ -348,8 +380,8 @@ TEST(kunmap_of_anything_else_is_refused)
     CHECK_OK(mm_kunmap(&t.area, pointer));
     CHECK_ERR(mm_kunmap(&t.area, pointer), MM_ERR_MISUSE);
     check_reported(text);
-    CHECK_ERR(mm_kunmap(NULL, pointer), MM_ERR_MISUSE);
-    check_reported(text);
+    CHECK_ERR(mm_kunmap(NULL, pointer), MM_ERR_BAD_ARG);
+    check_reported("no kernel area given");
 }
 
 TEST(kunmap_of_a_mapping_that_somebody_changed_is_refused)
@@ -469,7 +501,7 @@ TEST(dma_alloc_of_what_there_is_not_changes_nothing)
         {{.bytes = PAGE, .align_bytes = 3}, MM_ERR_BAD_ARG},
         {{.bytes = PAGE, .boundary_bytes = 3}, MM_ERR_BAD_ARG},
         {{.bytes = PAGE, .flags = MM_FRAME_TRY_HARD}, MM_ERR_BAD_ARG},
-        {{.bytes = PAGE, .type = (enum mm_memtype)6}, MM_ERR_UNSUPPORTED},
+        {{.bytes = PAGE, .type = (enum mm_memtype)6}, MM_ERR_BAD_ARG},
         {{.bytes = MIB(16)}, MM_ERR_NO_MEMORY},
         {{.bytes = UINT64_MAX}, MM_ERR_NO_MEMORY},
         {{.bytes = PAGE, .highest = MM_PHYS(0xfffff)}, MM_ERR_NO_MEMORY}, /* no RAM there */
@@ -517,8 +549,8 @@ TEST(dma_free_of_anything_else_is_refused)
     CHECK_OK(mm_dma_free(&t.area, &dma));
     CHECK_ERR(mm_dma_free(&t.area, &dma), MM_ERR_MISUSE);
     check_reported(text);
-    CHECK_ERR(mm_dma_free(&t.area, NULL), MM_ERR_MISUSE);
-    check_reported("no area or no buffer given");
+    CHECK_ERR(mm_dma_free(&t.area, NULL), MM_ERR_BAD_ARG);
+    check_reported("no kernel area or no buffer given");
     check_all();
 }
 

@@ -544,8 +544,9 @@ def print_cpuset(value):
 
 def print_report(value):
     kind = named(value["kind"], "mm_report_kind", "MM_REPORT_").lower()
-    line = f"{kind}: {text(value['what'])}: 0x{int(value['address']):x} " \
-           f"(0x{int(value['value'][0]):x}, 0x{int(value['value'][1]):x}) in {text(value['where'])}"
+    found, expected = int(value["value"][0]), int(value["value"][1])
+    pair = f" (0x{found:x}, 0x{expected:x})" if found or expected else ""
+    line = f"{kind}: {text(value['what'])}: 0x{int(value['address']):x}{pair} in {text(value['where'])}"
     caller = raw(value["caller"])
     return line + (f", called from 0x{caller:x}" if caller else "")
 
