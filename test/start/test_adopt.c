@@ -133,6 +133,41 @@ TEST(heap_and_tables_stay_inside_a_window_smaller_than_the_ram)
     CHECK_EQ(mm_check(&mm, NULL), 0);
 }
 
+/* 0 to 4 MiB and 32 to 48 MiB of 64: frames lie free in front of, between and behind the pieces. */
+TEST(heap_uses_every_piece_of_a_window_with_several)
+{
+    const struct mm_window_piece *all = &fake_window()->piece[0];
+    uint64_t bytes = 0, inside[2] = {0, 0}, free = 0;
+    void *block;
+
+    begin(TABLES_PHYS);
+    memset(&m.info.window, 0, sizeof m.info.window);
+    CHECK_OK(mm_window_add(&m.info.window, mm_phys(0), MIB(4), all->virt));
+    CHECK_OK(
+        mm_window_add(&m.info.window, mm_phys(MIB(32)), MIB(16), mm_virt_add(all->virt, MIB(32))));
+    CHECK_OK(start());
+    while ((block = mm_heap_alloc(&mm.heap, 60000)) != NULL) {
+        mm_phys_t phys;
+
+        CHECK(fake_ram_phys(block, &phys));
+        CHECK(phys.raw + 60000 <= MIB(4) || (phys.raw >= MIB(32) && phys.raw + 60000 <= MIB(48)));
+        inside[phys.raw >= MIB(32)]++;
+        bytes += 60000;
+    }
+    CHECK(bytes > MIB(14));
+    CHECK(inside[0] > 0 && inside[1] > 0);
+    while (mm_heap_alloc(&mm.heap, 1) != NULL)
+        ;
+    for (uint64_t at = MIB(1); at < MIB(48); at = at == MIB(4) - PAGE ? MIB(32) : at + PAGE) {
+        struct mm_frame_info info;
+
+        mm_pmm_query(&mm.pmm, mm_phys(at), &info);
+        free += info.state == MM_FRAME_FREE ? 1 : 0;
+    }
+    CHECK_EQ(free, 0); /* the last page of the window was found */
+    CHECK_EQ(mm_check(&mm, NULL), 0);
+}
+
 TEST(adopted_root_that_maps_something_in_the_kernel_area_is_refused)
 {
     struct mm_start_failure *w = &why;
