@@ -98,7 +98,7 @@ static inline struct mm_image_segment mm_image_part(const void *start, const voi
 /* Something else that must stay mapped under the kernel's own root: the text console or
  * framebuffer that you print to, a boot stack outside the image, an identity-mapped trampoline.
  * Frame-aligned; must not overlap the image, the direct map, the kernel area or another one. RAM in
- * it is reserved. */
+ * it is reserved, for good, under an adopted root too. */
 struct mm_keep {
     mm_virt_t virt;
     mm_phys_t phys;
@@ -162,7 +162,9 @@ struct mm_start_failure {
 /*
  * Bring everything up, in this order: prepare the CPU; read the boot information; sanitise the map;
  * reserve the image, boot information, modules, framebuffer, on PCs frame 0 and 0xa0000 to 1 MiB,
- * the page tables, stack, GDT and IDT in use; build the kernel's own root (direct map of all RAM,
+ * the page tables, stack, GDT and IDT in use (of a stack outside the image and the keep list what is
+ * mapped without a gap within 64 KiB of its pointer's page: put a larger one into the keep list);
+ * build the kernel's own root (direct map of all RAM,
  * not executable, with the largest pages; the image segment by segment; the keep list); check that
  * the code, stack, GDT and IDT in use and *mm itself translate alike under it; load it; PMM over
  * the rest; arena (unless the layout has no kernel area); heap (over mm.pages).
@@ -201,7 +203,7 @@ const char *mm_start_stage_name(enum mm_start_stage stage);
 
 /*
  * Give memory that was needed for booting to the PMM. What is still in use is kept: page tables
- * of an adopted root, the stack, GDT and IDT of the calling CPU, and without MM_RECLAIM_INFO the
+ * of an adopted root, the stack (as by mm_start()), GDT and IDT of the calling CPU, and without MM_RECLAIM_INFO the
  * frames that the boot information shares with a module.
  *
  * @added   receives the bytes that the PMM got; may be NULL; untouched on error

@@ -284,7 +284,83 @@ TEST(reclaim_keeps_the_stack_in_use)
     anchor[1].virt = mm_virt(KERNEL_BASE + STACK_PHYS + 0xff0);
     fake_anchors(anchor, 3, false);
     CHECK_OK(reclaim(MM_RECLAIM_LOADER));
-    CHECK_EQ(added, PAGE);
+    CHECK_EQ(added, 33 * PAGE); /* 64 KiB on either side of the page */
+    CHECK_EQ(kept, 0);
+}
+
+/* A stack of the loader, 16 KiB at 40 MiB, its pointer in the second page. */
+#define LOADER_STACK UINT64_C(0x2800000)
+
+static void begin_on_loader_stack(enum mm_mem_type type)
+{
+    static const struct fake_anchor anchor[] = {
+        {MM_VIRT(KERNEL_BASE + TEXT_PHYS), 1, MM_PROT_EXEC},
+        {MM_VIRT(LOADER_STACK + 0x1ff0), 8, MM_PROT_WRITE},
+        {MM_VIRT(KERNEL_BASE + GDT_PHYS), 40, MM_PROT_READ},
+    };
+
+    boot_begin(&m, MIB(64));
+    fake_anchors(anchor, 3, false);
+    memset(&mm, 0, sizeof mm);
+    CHECK_OK(mm_memmap_init(&mm.map, mm.range, MM_MAP_RANGES, 46));
+    CHECK_OK(mm_memmap_add(&mm.map, mm_phys(0), MIB(64), MM_MEM_USABLE));
+    CHECK_OK(mm_memmap_add(&mm.map, mm_phys(LOADER_STACK), KIB(16), type));
+    m.info.root = MM_ROOT_ADOPT;
+}
+
+static enum mm_err start_with_map(void)
+{
+    enum mm_err err;
+
+    fake_interrupts(false);
+    err = mm_start(&mm, &m.info, &why);
+    fake_interrupts(true);
+    return err;
+}
+
+static void stack_is_kept(void)
+{
+    uint64_t hash = boot_hash(LOADER_STACK, KIB(16));
+
+    take_and_fill_all();
+    CHECK_EQ(boot_hash(LOADER_STACK, KIB(16)), hash);
+    CHECK_EQ(mm_check(&mm, NULL), 0);
+}
+
+/* The frames of those who called mm_start() lie in other pages than the stack pointer. */
+TEST(start_on_a_stack_in_usable_memory_hands_out_no_page_of_it)
+{
+    begin_on_loader_stack(MM_MEM_USABLE);
+    CHECK_OK(start_with_map());
+    stack_is_kept();
+}
+
+TEST(reclaim_on_a_stack_of_the_loader_hands_out_no_page_of_it)
+{
+    begin_on_loader_stack(MM_MEM_BOOT_RECLAIM);
+    CHECK_OK(start_with_map());
+    CHECK_ERR(reclaim(MM_RECLAIM_LOADER), MM_ERR_BUSY);
+    stack_is_kept();
+}
+
+/* 1 MiB, which no rule about stacks covers: the keep list is for it, under an adopted root too. */
+TEST(keep_list_keeps_a_large_stack_under_an_adopted_root)
+{
+    const uint64_t start = LOADER_STACK - MIB(1) + KIB(16), bytes = MIB(1);
+    const struct mm_keep keep = {
+        .virt = mm_virt(start), .phys = mm_phys(start), .bytes = bytes, .prot = MM_PROT_RW};
+    uint64_t hash;
+
+    begin_on_loader_stack(MM_MEM_BOOT_RECLAIM);
+    m.info.keep = &keep;
+    m.info.keep_count = 1;
+    CHECK_OK(start_with_map());
+    CHECK_OK(reclaim(MM_RECLAIM_LOADER)); /* there is nothing else of the loader's */
+    CHECK_EQ(added + kept, 0);
+    hash = boot_hash(start, bytes);
+    take_and_fill_all();
+    CHECK_EQ(boot_hash(start, bytes), hash);
+    CHECK_EQ(mm_check(&mm, NULL), 0);
 }
 
 TEST(reclaim_of_acpi_tables_adds_them_once)
