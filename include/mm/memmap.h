@@ -75,7 +75,8 @@ struct mm_memmap {
  * Start an empty map.
  *
  * @storage    lent for the life of the map; each boundary between different neighbours needs one
- *             entry, so twice the number of firmware entries plus reservations is ample
+ *             entry, so twice the number of firmware entries plus reservations is ample; finish
+ *             needs one more for each end of reclaimable memory inside a frame
  * @phys_bits  1 to 63: physical addresses from 2^phys_bits on do not exist (x86: 52, or
  *             CPUID 0x80000008)
  * Returns     MM_OK | MM_ERR_BAD_ARG
@@ -127,9 +128,11 @@ MM_NODISCARD enum mm_err mm_memmap_reserve(struct mm_memmap *map, mm_phys_t star
 MM_NODISCARD enum mm_err mm_memmap_reserve_pc(struct mm_memmap *map, mm_phys_t ebda);
 
 /*
- * Make the map frame-granular: usable ranges shrink to whole frames, all others grow; a frame that
- * several ranges share gets the greatest type and use; a frame that is usable only in part is not
- * usable. Equal neighbours are merged.
+ * Make the map frame-granular, whatever the order in which it was filled. A frame that several
+ * ranges share gets the greatest type and use. A frame is handed out, now or when it is reclaimed
+ * (USABLE, BOOT_RECLAIM, ACPI_RECLAIM), only if such memory makes up all of it: one that is usable
+ * in part becomes a hole, one that is reclaimable in part ACPI_NVS, which stays readable in the
+ * direct map. All other ranges grow to whole frames. Equal neighbours are merged.
  *
  * Returns  MM_OK | MM_ERR_NO_ROOM | MM_ERR_BUSY (called before)
  *          | MM_ERR_NOT_FOUND (no frame is usable and free)

@@ -32,6 +32,13 @@ static inline bool mm_memmap_is_finished(const struct mm_memmap *map)
  * Returns MM_OK | MM_ERR_BUSY (not finished, or closed before). */
 MM_NODISCARD enum mm_err mm_memmap_close(struct mm_memmap *map);
 
+/* Is memory of this type handed out, at once or when it is reclaimed? Then no frame of it is that
+ * is such memory only in part. */
+static inline bool mm_mem_type_is_lent(unsigned type)
+{
+    return type == MM_MEM_USABLE || type == MM_MEM_BOOT_RECLAIM || type == MM_MEM_ACPI_RECLAIM;
+}
+
 /* The end of a range, exclusive: ranges of a map never wrap (phys_bits <= 63). */
 static inline uint64_t mm_mem_range_end(const struct mm_mem_range *range)
 {

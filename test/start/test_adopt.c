@@ -377,6 +377,27 @@ TEST(reclaim_of_acpi_tables_adds_them_once)
     CHECK_EQ(added, 0);
 }
 
+/* The tables end 256 bytes into a frame of which the rest is a hole. */
+TEST(reclaim_of_acpi_tables_adds_no_frame_that_is_memory_in_part)
+{
+    struct mm_frame_info info;
+
+    begin_on_loader_stack(MM_MEM_BOOT_RECLAIM);
+    CHECK_OK(mm_memmap_init(&mm.map, mm.range, MM_MAP_RANGES, 46));
+    CHECK_OK(mm_memmap_add(&mm.map, mm_phys(0), MIB(48), MM_MEM_USABLE));
+    CHECK_OK(mm_memmap_add(&mm.map, mm_phys(MIB(48)), 0x1100, MM_MEM_ACPI_RECLAIM));
+    m.info.root = MM_ROOT_OWN;
+    boot_anchors();
+    CHECK_OK(start_with_map());
+    CHECK(mm_phys_pointer(&mm, mm_phys(MIB(48) + 0x10ff)) != NULL); /* to be read */
+    CHECK_OK(reclaim(MM_RECLAIM_ACPI));
+    CHECK_EQ(added, PAGE);
+    CHECK_EQ(kept, 0);
+    mm_pmm_query(&mm.pmm, mm_phys(MIB(48) + PAGE), &info);
+    CHECK_EQ(info.state, MM_FRAME_UNMANAGED);
+    CHECK_EQ(mm_check(&mm, NULL), 0);
+}
+
 TEST(reclaim_of_nothing_or_of_unknown_words_is_refused)
 {
     static struct mm zero;
