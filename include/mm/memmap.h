@@ -7,7 +7,8 @@
  *
  * Each range has a *type*, what the firmware says it is, and a *use*, what lies in it now. Where
  * ranges overlap, the more restrictive type and the more important use win; both enumerations are
- * in that order, so "wins" is "greater". Only type USABLE with use FREE is ever handed out.
+ * in that order, so "wins" is "greater", but for BOOTINFO and MODULE, which are MODULE_INFO
+ * together. Only type USABLE with use FREE is ever handed out.
  *
  * The map never allocates: it works in an array that the caller lends. Serialise all calls on one
  * map; every call is O(ranges) unless said. A call that fails with MM_ERR_NO_ROOM has changed
@@ -42,10 +43,11 @@ enum mm_mem_use {
     MM_USE_BOOT = 1,     /* page tables, stack, descriptor tables that the CPU was started with */
     MM_USE_BOOTINFO = 2, /* the boot information block and what it points to */
     MM_USE_MODULE = 3,   /* a boot module or initial RAM disk */
-    MM_USE_EARLY = 4,    /* taken by mm_memmap_take(): page tables, metadata */
-    MM_USE_FRAMEBUFFER = 5, /* pixels */
-    MM_USE_IMAGE = 6,       /* the kernel itself */
-    MM_USE_KEEP = 7         /* reserved by the caller or by policy; never handed out */
+    MM_USE_MODULE_INFO = 4, /* frames that a module and the boot information share */
+    MM_USE_EARLY = 5,       /* taken by mm_memmap_take(): page tables, metadata */
+    MM_USE_FRAMEBUFFER = 6, /* pixels */
+    MM_USE_IMAGE = 7,       /* the kernel itself */
+    MM_USE_KEEP = 8         /* reserved by the caller or by policy; never handed out */
 };
 
 /* Nodes are small numbers from the firmware's affinity tables; 0 when there are none. */

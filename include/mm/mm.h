@@ -203,12 +203,12 @@ const char *mm_start_stage_name(enum mm_start_stage stage);
 
 /*
  * Give memory that was needed for booting to the PMM. What is still in use is kept: page tables
- * of an adopted root, the stack (as by mm_start()), GDT and IDT of the calling CPU, and without MM_RECLAIM_INFO the
- * frames that the boot information shares with a module.
+ * of an adopted root, the stack (as by mm_start()), GDT and IDT of the calling CPU, and frames that
+ * what is asked for shares with what is not (boot information with a module; both with ACPI tables).
  *
  * @added   receives the bytes that the PMM got; may be NULL; untouched on error
- * @kept    receives the bytes that were kept because they are in use; as above
- * Returns  MM_OK | MM_ERR_BAD_ARG | MM_ERR_BUSY (all that was asked for is in use)
+ * @kept    receives the bytes that were kept; as above. What the PMM got before is in neither
+ * Returns  MM_OK | MM_ERR_BAD_ARG | MM_ERR_BUSY (there is something to give, and all of it is kept)
  *          | MM_ERR_NO_MEMORY (a frame or a few of scratch memory are needed)
  * Context  thread, boot CPU, interrupts off; again later is allowed and adds what was kept
  */

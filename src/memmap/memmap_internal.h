@@ -53,7 +53,7 @@ static inline uint64_t mm_memmap_limit(const struct mm_memmap *map)
 
 /* What a change does to the pieces inside [start, end), start < end. */
 enum mm_memmap_how {
-    MM_MEMMAP_RAISE,   /* greater type and use win; holes become pieces */
+    MM_MEMMAP_RAISE,   /* greater type and use win, as mm/memmap.h says; holes become pieces */
     MM_MEMMAP_SET_USE, /* holes stay */
     MM_MEMMAP_SET_NODE /* holes, described or reserved only, stay */
 };

@@ -68,6 +68,14 @@ static inline void map_show(const struct mm_memmap *map)
     }
 }
 
+/* The use of what was reserved for both. */
+static inline unsigned use_join(unsigned a, unsigned b)
+{
+    unsigned greater = a > b ? a : b, lesser = a > b ? b : a;
+
+    return greater == MM_USE_MODULE && lesser == MM_USE_BOOTINFO ? MM_USE_MODULE_INFO : greater;
+}
+
 /* The map is exactly these pieces, and sound. */
 static inline void map_is(const struct mm_memmap *map, const struct piece *piece, size_t count)
 {
@@ -203,8 +211,7 @@ static inline void oracle_piece(struct oracle *o, uint64_t a, uint64_t b)
             continue;
         if (c->type > piece.type)
             piece.type = c->type;
-        if (c->use > piece.use)
-            piece.use = c->use;
+        piece.use = use_join(piece.use, c->use);
     }
     if (lendable(piece.type) && !oracle_covered(o, a, b))
         piece.type = piece.type == MM_MEM_USABLE ? MM_MEM_NONE : MM_MEM_ACPI_NVS;

@@ -49,7 +49,7 @@ static struct call random_call(bool nodes)
         break;
     case RESERVE:
         do
-            call.what = 1 + (unsigned)mm_test_below(7);
+            call.what = 1 + (unsigned)mm_test_below(8);
         while (call.what == MM_USE_EARLY);
         break;
     case SET_NODE:
@@ -95,8 +95,9 @@ static void call_model(const struct call *call)
     for (uint64_t f = frame_down(start) / FRAME; f < frame_up(end) / FRAME; f++) {
         uint8_t *plane = call->kind == ADD ? model.type : model.use;
 
-        if (what > plane[f])
-            plane[f] = what;
+        plane[f] = call->kind == RESERVE ? (uint8_t)use_join(what, plane[f])
+                   : what > plane[f]     ? what
+                                         : plane[f];
         if (call->kind == ADD)
             memset(model.described + f * FRAME, 1, FRAME);
     }

@@ -263,9 +263,127 @@ TEST(reclaim_of_the_information_spares_a_module_in_the_same_page)
     begin(TABLES_PHYS);
     CHECK_OK(start());
     hash = boot_hash(m.module[0].start.raw, m.module[0].bytes);
-    CHECK_OK(reclaim(MM_RECLAIM_INFO));
+    CHECK_ERR(reclaim(MM_RECLAIM_INFO), MM_ERR_BUSY); /* it is all in that page */
     take_and_fill_all();
     CHECK_EQ(boot_hash(m.module[0].start.raw, m.module[0].bytes), hash);
+}
+
+/* ---- what the boot information points to, in frames of a module ---- */
+
+#define PVH_INFO   UINT64_C(0x500000)
+#define PVH_MAP    UINT64_C(0x600800) /* in the first frame of the module */
+#define PVH_LIST   UINT64_C(0x604100) /* in its last one, as the texts */
+#define PVH_LINE   UINT64_C(0x604200)
+#define PVH_TEXT   UINT64_C(0x604300)
+#define PVH_MODULE UINT64_C(0x600900) /* to 0x604100 */
+
+static void begin_pvh(void)
+{
+    uint64_t *start, *map, *list;
+
+    boot_begin(&m, MIB(64));
+    start = boot_words(PVH_INFO);
+    map = fake_ram(mm_phys(PVH_MAP), 24);
+    list = fake_ram(mm_phys(PVH_LIST), 32);
+    memset(start, 0, PAGE);
+    start[0] = UINT64_C(1) << 32 | 0x336ec578; /* version, magic */
+    start[1] = UINT64_C(1) << 32;              /* one module */
+    start[2] = PVH_LIST;
+    start[3] = PVH_LINE;
+    start[5] = PVH_MAP;
+    start[6] = 1;
+    map[0] = 0;
+    map[1] = MIB(64);
+    map[2] = 1;
+    list[0] = PVH_MODULE;
+    list[1] = PVH_LIST - PVH_MODULE;
+    list[2] = PVH_TEXT;
+    list[3] = 0;
+    strcpy(fake_ram(mm_phys(PVH_LINE), 16), "root=/dev/ram");
+    strcpy(fake_ram(mm_phys(PVH_TEXT), 16), "initrd");
+    m.info.protocol = MM_BOOT_PVH;
+    m.info.info = mm_phys(PVH_INFO);
+}
+
+TEST(reclaim_of_modules_spares_lists_and_texts_in_their_frames)
+{
+    begin_pvh();
+    CHECK_OK(start());
+    CHECK_OK(reclaim(MM_RECLAIM_MODULES));
+    CHECK_EQ(added, 3 * PAGE);
+    CHECK_EQ(kept, 2 * PAGE); /* the first and the last of five */
+    take_and_fill_all();
+    CHECK_TEXT(mm_boot_text_pointer(&mm.window, mm.boot.command_line), "root=/dev/ram");
+    CHECK_TEXT(mm_boot_text_pointer(&mm.window, mm.module[0].text), "initrd");
+    CHECK_EQ(*(uint64_t *)fake_ram(mm_phys(PVH_MAP + 8), 8), MIB(64));
+    CHECK_EQ(*(uint64_t *)fake_ram(mm_phys(PVH_LIST), 8), PVH_MODULE);
+    CHECK_EQ(mm_check(&mm, NULL), 0);
+}
+
+TEST(reclaim_of_the_information_spares_modules_that_lists_and_texts_share_frames_with)
+{
+    uint64_t hash;
+
+    begin_pvh();
+    CHECK_OK(start());
+    hash = boot_hash(PVH_MODULE, PVH_LIST - PVH_MODULE);
+    CHECK_OK(reclaim(MM_RECLAIM_INFO));
+    CHECK_EQ(added, PAGE); /* of start_info alone */
+    CHECK_EQ(kept, 2 * PAGE);
+    take_and_fill_all();
+    CHECK_EQ(boot_hash(PVH_MODULE, PVH_LIST - PVH_MODULE), hash);
+}
+
+TEST(reclaim_of_modules_and_information_takes_the_frames_of_both)
+{
+    begin_pvh();
+    CHECK_OK(start());
+    CHECK_OK(reclaim(MM_RECLAIM_INFO | MM_RECLAIM_MODULES));
+    CHECK_EQ(added, 6 * PAGE);
+    CHECK_EQ(kept, 0);
+    CHECK_EQ(mm_check(&mm, NULL), 0);
+}
+
+/* A frame that was handed over may be a page table now, and so in use: it is the PMM's. */
+TEST(reclaim_again_does_not_count_what_the_pmm_got_before)
+{
+    struct mm_map_request request = {.virt = mm_virt(UINT64_C(0xffffa00000000000)),
+                                     .phys = mm_phys(GIB(8)),
+                                     .bytes = PAGE,
+                                     .prot = MM_PROT_RW};
+    mm_phys_t frame, table;
+
+    begin(0x500000);
+    m.info.root = MM_ROOT_OWN;
+    CHECK_OK(start());
+    while (mm_pmm_alloc_frame(&mm.pmm, &frame) == MM_OK)
+        table = frame; /* the last one goes back for the scratch map */
+    CHECK_OK(mm_pmm_free_frame(&mm.pmm, table));
+    CHECK_OK(reclaim(MM_RECLAIM_INFO | MM_RECLAIM_MODULES));
+    CHECK(added > 4 * PAGE && kept == 0);
+    CHECK_OK(mm_pmm_alloc_frame(&mm.pmm, &frame));
+    CHECK_OK(mm_space_map(&mm.kernel, &request, NULL)); /* tables from what was reclaimed */
+    CHECK_OK(reclaim(MM_RECLAIM_INFO | MM_RECLAIM_MODULES));
+    CHECK_EQ(added + kept, 0);
+    CHECK_EQ(mm_check(&mm, NULL), 0);
+}
+
+/* The image ends at 0x32f000, and a module begins at 0x33b000. */
+TEST(reclaim_on_a_stack_at_the_end_of_the_image_keeps_nothing_beside_it)
+{
+    static const struct fake_anchor anchor[] = {
+        {MM_VIRT(KERNEL_BASE + TEXT_PHYS), 1, MM_PROT_EXEC},
+        {MM_VIRT(KERNEL_BASE + IMAGE_END - 16), 8, MM_PROT_WRITE},
+        {MM_VIRT(KERNEL_BASE + GDT_PHYS), 40, MM_PROT_READ},
+    };
+
+    begin(TABLES_PHYS);
+    fake_anchors(anchor, 3, false);
+    CHECK_OK(start());
+    CHECK_OK(reclaim(MM_RECLAIM_INFO | MM_RECLAIM_MODULES));
+    CHECK_EQ(kept, 0);
+    CHECK_OK(reclaim(MM_RECLAIM_LOADER));
+    CHECK_EQ(added + kept, 0);
 }
 
 /* The stack of the boot code in memory that the loader owns: in use while it is used. */
