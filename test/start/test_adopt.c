@@ -133,6 +133,23 @@ TEST(heap_and_tables_stay_inside_a_window_smaller_than_the_ram)
     CHECK_EQ(mm_check(&mm, NULL), 0);
 }
 
+/* The PMM's best frames lie outside the window, which the zeroing must not need. */
+TEST(zeroed_dma_memory_may_lie_outside_a_window_smaller_than_the_ram)
+{
+    struct mm_dma_request request = {.bytes = 3 * PAGE, .flags = MM_FRAME_ZERO};
+    struct mm_dma dma;
+
+    boot_from_dump(&m, &boot_dumps[3]); /* bios-4G: the window shows the first GiB */
+    m.info.root = MM_ROOT_ADOPT;
+    CHECK_OK(start());
+    CHECK_OK(mm_dma_alloc(&mm.area, &request, &dma));
+    CHECK(dma.phys.raw >= GIB(4));
+    CHECK(mm_phys_pointer(&mm, dma.phys) == NULL);
+    CHECK_EQ(fake_read64(mm_virt_of(dma.pointer)).phys.raw, dma.phys.raw);
+    CHECK_OK(mm_dma_free(&mm.area, &dma));
+    CHECK_EQ(mm_check(&mm, NULL), 0);
+}
+
 /* 0 to 4 MiB and 32 to 48 MiB of 64: frames lie free in front of, between and behind the pieces. */
 TEST(heap_uses_every_piece_of_a_window_with_several)
 {
