@@ -78,7 +78,9 @@ struct mm_heap_config {
     uint64_t secret;              /* a random number if the kernel has one; else any constant */
 };
 
-/* Returns MM_OK | MM_ERR_BAD_ARG (neither source nor block; half a source; unknown flags; block too
+/* Once: a heap is not recognised as live, and what a second init forgets is lost. To begin anew, call
+ * mm_heap_destroy() first, or drop all its blocks and its memory and zero it.
+ * Returns MM_OK | MM_ERR_BAD_ARG (neither source nor block; half a source; unknown flags; block too
  * small, or at the end of the address space). Takes no page from the source yet. */
 MM_NODISCARD enum mm_err mm_heap_init_abi(struct mm_heap *heap, const struct mm_heap_config *config,
                                           const uint32_t *abi);

@@ -54,7 +54,8 @@ struct mm_dma_request {
     uint64_t boundary_bytes; /* power of two; crossed by no buffer; 0 = none */
     mm_phys_t highest;       /* last byte that the device can address; 0 = no limit */
     enum mm_memtype type;    /* write-back is right where devices snoop caches, as on PCs */
-    uint32_t flags;          /* MM_FRAME_ZERO or 0 */
+    uint32_t flags; /* MM_FRAME_ZERO or 0: zeroed through the new mapping, so the frames may
+                              * lie anywhere, and a root with the kernel area must be loaded */
 };
 
 struct mm_dma {
@@ -68,6 +69,7 @@ struct mm_dma {
  * frames also appear, cached, in the direct map: do not touch them there unless type is WB.
  *
  * Returns  MM_OK | as mm_pmm_alloc() | as mm_kmap()
+ * Cost     as mm_kmap(), and zeroing: slow where `type` is uncached
  */
 MM_NODISCARD enum mm_err mm_dma_alloc(struct mm_kernel_area *area,
                                       const struct mm_dma_request *request, struct mm_dma *out);

@@ -7,7 +7,8 @@
  *
  * Each range has a *type*, what the firmware says it is, and a *use*, what lies in it now. Where
  * ranges overlap, the more restrictive type and the more important use win; both enumerations are
- * in that order, so "wins" is "greater". Only type USABLE with use FREE is ever handed out.
+ * in that order, so "wins" is "greater", but for BOOTINFO and MODULE, which are MODULE_INFO
+ * together. Only type USABLE with use FREE is ever handed out.
  *
  * The map never allocates: it works in an array that the caller lends. Serialise all calls on one
  * map; every call is O(ranges) unless said. A call that fails with MM_ERR_NO_ROOM has changed
@@ -42,10 +43,11 @@ enum mm_mem_use {
     MM_USE_BOOT = 1,     /* page tables, stack, descriptor tables that the CPU was started with */
     MM_USE_BOOTINFO = 2, /* the boot information block and what it points to */
     MM_USE_MODULE = 3,   /* a boot module or initial RAM disk */
-    MM_USE_EARLY = 4,    /* taken by mm_memmap_take(): page tables. The PMM's afterwards */
-    MM_USE_FRAMEBUFFER = 5, /* pixels */
-    MM_USE_IMAGE = 6,       /* the kernel itself */
-    MM_USE_KEEP = 7         /* reserved by the caller or by policy; never handed out */
+    MM_USE_MODULE_INFO = 4, /* frames that a module and the boot information share */
+    MM_USE_EARLY = 5,       /* taken by mm_memmap_take(): page tables. The PMM's afterwards */
+    MM_USE_FRAMEBUFFER = 6, /* pixels */
+    MM_USE_IMAGE = 7,       /* the kernel itself */
+    MM_USE_KEEP = 8         /* reserved by the caller or by policy; never handed out */
 };
 
 /* Nodes are small numbers from the firmware's affinity tables; 0 when there are none. */
@@ -75,7 +77,8 @@ struct mm_memmap {
  * Start an empty map.
  *
  * @storage    lent for the life of the map; each boundary between different neighbours needs one
- *             entry, so twice the number of firmware entries plus reservations is ample
+ *             entry, so twice the number of firmware entries plus reservations is ample; finish
+ *             needs one more for each end of reclaimable memory inside a frame
  * @phys_bits  1 to 63: physical addresses from 2^phys_bits on do not exist (x86: 52, or
  *             CPUID 0x80000008)
  * Returns     MM_OK | MM_ERR_BAD_ARG
@@ -127,9 +130,11 @@ MM_NODISCARD enum mm_err mm_memmap_reserve(struct mm_memmap *map, mm_phys_t star
 MM_NODISCARD enum mm_err mm_memmap_reserve_pc(struct mm_memmap *map, mm_phys_t ebda);
 
 /*
- * Make the map frame-granular: usable ranges shrink to whole frames, all others grow; a frame that
- * several ranges share gets the greatest type and use; a frame that is usable only in part is not
- * usable. Equal neighbours are merged.
+ * Make the map frame-granular, whatever the order in which it was filled. A frame that several
+ * ranges share gets the greatest type and use. A frame is handed out, now or when it is reclaimed
+ * (USABLE, BOOT_RECLAIM, ACPI_RECLAIM), only if such memory makes up all of it: one that is usable
+ * in part becomes a hole, one that is reclaimable in part ACPI_NVS, which stays readable in the
+ * direct map. All other ranges grow to whole frames. Equal neighbours are merged.
  *
  * Returns  MM_OK | MM_ERR_NO_ROOM | MM_ERR_BUSY (called before)
  *          | MM_ERR_NOT_FOUND (no frame is usable and free)

@@ -97,7 +97,8 @@ static inline struct mm_image_segment mm_image_part(const void *start, const voi
 /* Something else that must stay mapped under the kernel's own root: the text console or
  * framebuffer that you print to, a boot stack outside the image, an identity-mapped trampoline.
  * Frame-aligned; must not overlap the image, the direct map, the kernel area or another one;
- * readable, and not both writable and executable. RAM in it is reserved. */
+ * readable, and not both writable and executable. RAM in it is reserved, for good, under an adopted
+ * root too. */
 struct mm_keep {
     mm_virt_t virt;
     mm_phys_t phys;
@@ -166,11 +167,12 @@ struct mm_start_failure {
 /*
  * Bring everything up, in this order: prepare the CPU; read the boot information; sanitise the map;
  * reserve the image, boot information, modules, framebuffer, on PCs frame 0 and 0xa0000 to 1 MiB,
- * the page tables, stack, GDT and IDT in use; build the kernel's own root (direct map of all RAM,
- * not executable, with the largest pages, writable but where it shows a read-only part of the
- * image; the image segment by segment; the keep list); check that the code, stack, GDT and IDT in
- * use and *mm itself translate alike under it; load it; PMM over the rest; arena (unless the layout
- * has no kernel area); heap (over mm.pages).
+ * the page tables, stack, GDT and IDT in use (of a stack outside the image and the keep list what
+ * is mapped without a gap within 64 KiB of its pointer's page: put a larger one into the keep list);
+ * build the kernel's own root (direct map of all RAM, not executable, with the largest pages,
+ * writable but where it shows a read-only part of the image; the image segment by segment; the keep
+ * list); check that the code, stack, GDT and IDT in use and *mm itself translate alike under it;
+ * load it; PMM over the rest; arena (unless the layout has no kernel area); heap (over mm.pages).
  *
  * Load your own GDT and IDT from the image before (an IDT with limit 0 is skipped). What you print
  * with afterwards must be in the keep list, or be an I/O port.
@@ -207,12 +209,12 @@ const char *mm_start_stage_name(enum mm_start_stage stage);
 
 /*
  * Give memory that was needed for booting to the PMM. What is still in use is kept: page tables
- * of an adopted root, the stack, GDT and IDT of the calling CPU, and without MM_RECLAIM_INFO the
- * frames that the boot information shares with a module.
+ * of an adopted root, the stack (as by mm_start()), GDT and IDT of the calling CPU, and frames that
+ * what is asked for shares with what is not (boot information with a module; both with ACPI tables).
  *
  * @added   receives the bytes that the PMM got; may be NULL; untouched on error
- * @kept    receives the bytes that were kept because they are in use; as above
- * Returns  MM_OK | MM_ERR_BAD_ARG | MM_ERR_BUSY (all that was asked for is in use)
+ * @kept    receives the bytes that were kept; as above. What the PMM got before is in neither
+ * Returns  MM_OK | MM_ERR_BAD_ARG | MM_ERR_BUSY (there is something to give, and all of it is kept)
  *          | MM_ERR_NO_MEMORY (a frame or a few of scratch memory are needed)
  * Context  thread, boot CPU, interrupts off; again later is allowed and adds what was kept
  */

@@ -43,13 +43,16 @@ static inline uint64_t pmm_alloc_frame(void)
     return mm_pmm_alloc_frame(&mm_default.pmm, &frame) == MM_OK ? frame.raw : 0;
 }
 
-/* A frame whose last byte is at or below `highest`, e.g. 0xffffff for old DMA; 0 = none. */
+/* A frame whose last byte is at or below `highest`, e.g. 0xffffff for old DMA; 0 = none, as
+ * always for a `highest` of 0. */
 static inline uint64_t pmm_alloc_frame_below(uint64_t highest)
 {
     struct mm_frame_request request = MM_ZERO;
     mm_phys_t frame;
 
     request.highest = mm_phys(highest);
+    if (highest == 0) /* would mean "no limit" there */
+        return 0;
     return mm_pmm_alloc(&mm_default.pmm, &request, &frame) == MM_OK ? frame.raw : 0;
 }
 

@@ -59,6 +59,8 @@ enum mm_mobility {
  */
 struct mm_frame_request {
     uint64_t count_frames;   /* length of a run, or 0 */
+    mm_phys_t lowest;        /* first byte that may be used; 0 = no limit. Opens no memory below
+                              * 1 MiB: only `highest` does */
     mm_phys_t highest;       /* last byte that may be used; 0 = no limit */
     uint64_t align_bytes;    /* power of two; 0 = natural for a block, one frame for a run */
     uint64_t boundary_bytes; /* power of two; the result crosses no multiple of it; 0 = none */
@@ -145,9 +147,10 @@ MM_NODISCARD static inline enum mm_err mm_pmm_init(struct mm_pmm *pmm,
  * Take a block or a run. Contents are unspecified without MM_FRAME_ZERO.
  *
  * @out     receives the first frame; untouched on error
- * Returns  MM_OK | MM_ERR_NO_MEMORY | MM_ERR_BAD_ARG (order > MM_ORDER_MAX, not a power of two,
- *          both order and count, boundary smaller than the block) | MM_ERR_UNSUPPORTED (flag, or
- *          order above 9) | MM_ERR_WINDOW (MM_FRAME_ZERO outside the window; nothing is taken)
+ * Returns  MM_OK | MM_ERR_NO_MEMORY (also: lowest above highest) | MM_ERR_BAD_ARG (order
+ *          > MM_ORDER_MAX, not a power of two, both order and count, boundary smaller than the
+ *          block) | MM_ERR_UNSUPPORTED (flag, or order above 9) | MM_ERR_WINDOW (MM_FRAME_ZERO
+ *          outside the window; nothing is taken)
  * Cost     this version: O(RAM / 2 MiB) worst case, O(1) typical for single frames
  */
 MM_NODISCARD enum mm_err mm_pmm_alloc(struct mm_pmm *pmm, const struct mm_frame_request *request,
@@ -170,8 +173,8 @@ enum mm_err mm_pmm_free(struct mm_pmm *pmm, mm_phys_t first, uint64_t count_fram
 enum mm_err mm_pmm_free_frame(struct mm_pmm *pmm, mm_phys_t frame);
 
 /*
- * Take `count` single frames, all or none; not contiguous. `request` gives highest, node,
- * mobility and flags (NULL = none); its order, count, alignment and boundary must be 0.
+ * Take `count` single frames, all or none; not contiguous. `request` gives lowest, highest,
+ * node, mobility and flags (NULL = none); its order, count, alignment and boundary must be 0.
  *
  * Returns  as mm_pmm_alloc(). `out` has room for `count`; untouched on error
  * Cost     O(count), this version with interrupts off; that includes zeroing

@@ -220,9 +220,12 @@ void mm_space_loaded_on(const struct mm_space *space, struct mm_cpuset *out);
  * Start-up steps, for kernels that do not use mm_start().
  *
  * mm_vmm_reserve_live: reserve in a finished map what the calling CPU runs on now and what no map
- * describes: the page tables reachable from the loaded root, the frames of its stack pointer, GDT
- * and IDT (MM_USE_BOOT). Call it before the first mm_memmap_take(): those frames may lie in usable
- * memory. On failure what was reserved until then stays reserved.
+ * describes: the page tables reachable from the loaded root, its stack, GDT and IDT (MM_USE_BOOT).
+ * The CPU does not tell how large its stack is: unless the page of the stack pointer lies in the
+ * image or in a kept range (MM_USE_IMAGE, MM_USE_KEEP), all that is mapped without a gap within
+ * 64 KiB on either side of that page counts as stack. Reserve a larger one yourself. Call it before
+ * the first mm_memmap_take(): those frames may lie in usable memory. On failure what was reserved
+ * until then stays reserved.
  *
  * mm_space_map_ram: map all RAM of the map at layout.direct_map, readable and writable, with the
  * largest pages and nothing but RAM.

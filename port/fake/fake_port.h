@@ -30,5 +30,6 @@ void fake_port_flush_space(void);
 void fake_port_flush_all(void);
 mm_phys_t fake_port_root(void);
 void fake_port_load_root(mm_phys_t root);
+void fake_port_zero(mm_virt_t virt, uint64_t bytes);
 
 #endif

@@ -76,6 +76,11 @@ static inline void mm_mmu_flush_all(void)
     fake_port_flush_all();
 }
 
+static inline void mm_mmu_zero(mm_virt_t virt, uint64_t bytes)
+{
+    fake_port_zero(virt, bytes);
+}
+
 #define MM_PORT_USER_END          UINT64_C(0x0000800000000000)
 #define MM_PORT_DIRECT_MAP        UINT64_C(0xffff900000000000)
 #define MM_PORT_DIRECT_MAP_BYTES  UINT64_C(0x0000400000000000) /* 64 TiB */

@@ -140,6 +140,20 @@ struct fake_access fake_write64(mm_virt_t virt, uint64_t value)
     return result;
 }
 
+/* A page at a time; addresses and length are those of pages. */
+void fake_port_zero(mm_virt_t virt, uint64_t bytes)
+{
+    for (uint64_t at = 0; at < bytes; at += MM_FRAME_BYTES) {
+        struct fake_access first = fake_write64(mm_virt_add(virt, at), 0);
+        void *page = first.fault == FAKE_OK ? fake_ram(first.phys, MM_FRAME_BYTES) : NULL;
+
+        if (page == NULL)
+            fake_fail("zeroing %#llx: not mapped writable to RAM",
+                      (unsigned long long)(virt.raw + at));
+        __builtin_memset(page, 0, MM_FRAME_BYTES);
+    }
+}
+
 struct fake_access fake_fetch(mm_virt_t virt)
 {
     struct fake_access result;

@@ -102,6 +102,12 @@ static inline void mm_mmu_flush_all(void)
     __asm__ volatile("movq %0, %%cr4" : : "r"(cr4) : "memory");
 }
 
+/* Write zeroes to [virt, virt + bytes), which the loaded root maps writable. */
+static inline void mm_mmu_zero(mm_virt_t virt, uint64_t bytes)
+{
+    __builtin_memset(mm_virt_pointer(virt), 0, bytes);
+}
+
 /* The highest and the default layout; see mm_layout_default(). Both canonical with 4 levels. */
 #define MM_PORT_USER_END          UINT64_C(0x0000800000000000)
 #define MM_PORT_DIRECT_MAP        UINT64_C(0xffff900000000000)

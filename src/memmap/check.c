@@ -20,10 +20,10 @@ static bool may_be_reclaimed(const struct mm_mem_range *range)
 {
     switch (range->type) {
     case MM_MEM_USABLE:
-        return range->use > MM_USE_FREE && range->use <= MM_USE_MODULE;
+        return range->use > MM_USE_FREE && range->use <= MM_USE_MODULE_INFO;
     case MM_MEM_BOOT_RECLAIM:
     case MM_MEM_ACPI_RECLAIM:
-        return range->use <= MM_USE_MODULE;
+        return range->use <= MM_USE_MODULE_INFO;
     default:
         return false;
     }

@@ -2,17 +2,23 @@
  * finish.c - from bytes to frames.
  *
  * Problem     A frame can be usable in part: at an odd edge, around a one-byte gap, or where two
- *             usable entries meet inside it. Handing out such a frame hands out what is not there;
- *             dropping one whose parts add up wastes it.
- * Idea        Whole frames of a piece pass through. The bytes of a shared frame are added up; it
- *             is usable when all 4096 are.
- * Invariants  Uses and types but USABLE are frame-granular before (I4 of memmap.c). So a shared
- *             frame has one use throughout, and its parts are usable and not, or differ only in
- *             node; its node is that of its first byte.
- *             Each new edge is an old one rounded, so it never needs more entries than before.
+ *             entries meet inside it. Handing out such a frame hands out what is not there;
+ *             dropping one whose parts add up wastes it. Memory that is reclaimed later is no
+ *             different.
+ * Idea        Whole frames of a piece pass through. The bytes of a shared frame that may be handed
+ *             out some day are added up; it stays what it is, by its greatest type, when all 4096
+ *             may. Else usable bytes are given up, and a frame with something to reclaim becomes
+ *             memory that the firmware keeps: it can be read in the direct map, its tables included,
+ *             and nobody ever gets it.
+ * Invariants  Uses, and types that are never handed out, are frame-granular before (I4 of memmap.c).
+ *             So a shared frame has one use throughout, and its parts may be handed out and not, or
+ *             differ only in node; its node is that of its first byte.
+ *             Each new edge of usable memory is an old one rounded. Each odd end of reclaimable
+ *             memory may need one more entry.
  * Locking     The caller serialises.
  * Cost        O(ranges), three passes.
- * Rejected    Clipping each usable piece on its own: loses the frame where neighbours meet.
+ * Rejected    Clipping each usable piece on its own: loses the frame where neighbours meet. A use
+ *             instead of a type for what is reclaimable in part: it would hide what lies there.
  */
 #include "memmap/memmap_internal.h"
 
@@ -22,8 +28,8 @@
 /* A frame of which several pieces have a part. */
 struct shared_frame {
     uint64_t start;
-    uint64_t usable_bytes;
-    struct mm_mem_range result; /* of its first part; bytes 0 = no frame open */
+    uint64_t lent_bytes;        /* that are handed out some day */
+    struct mm_mem_range result; /* of its first part, and the greatest type; bytes 0 = not open */
 };
 
 static void shared_add(struct shared_frame *frame, const struct mm_mem_range *range, uint64_t bytes)
@@ -32,10 +38,14 @@ static void shared_add(struct shared_frame *frame, const struct mm_mem_range *ra
         frame->result = *range;
         frame->result.start = mm_phys(frame->start);
         frame->result.bytes = MM_FRAME_BYTES;
-        frame->usable_bytes = 0;
+        if (range->start.raw > frame->start) /* the first byte is a hole's */
+            frame->result.node = 0;
+        frame->lent_bytes = 0;
     }
-    if (range->type == MM_MEM_USABLE)
-        frame->usable_bytes += bytes;
+    if (range->type > frame->result.type)
+        frame->result.type = range->type;
+    if (mm_mem_type_is_lent(range->type))
+        frame->lent_bytes += bytes;
     MM_ASSERT2(range->use == frame->result.use, range->start.raw, frame->result.use);
 }
 
@@ -45,9 +55,11 @@ static void shared_close(struct shared_frame *frame, struct mm_memmap_rewrite *r
 
     if (result->bytes == 0)
         return;
-    if (result->type == MM_MEM_USABLE && frame->usable_bytes < MM_FRAME_BYTES) {
-        result->type = MM_MEM_NONE;
-        result->node = 0;
+    if (mm_mem_type_is_lent(result->type) && frame->lent_bytes < MM_FRAME_BYTES) {
+        bool usable = result->type == MM_MEM_USABLE;
+
+        result->type = usable ? MM_MEM_NONE : MM_MEM_ACPI_NVS;
+        result->node = usable ? 0 : result->node;
     }
     if (result->type != MM_MEM_NONE || result->use != MM_USE_FREE)
         mm_memmap_emit(rewrite, *result);

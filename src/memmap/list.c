@@ -77,12 +77,22 @@ static struct mm_mem_range part(struct mm_mem_range range, uint64_t start, uint6
     return range;
 }
 
+/* What lies in frames for which both were said: the greater, so that the order does not matter. A
+ * module hides boot information from nobody: both must be given up before such a frame goes. */
+static uint8_t both_uses(uint8_t a, uint8_t b)
+{
+    if ((a == MM_USE_BOOTINFO && b == MM_USE_MODULE) ||
+        (a == MM_USE_MODULE && b == MM_USE_BOOTINFO))
+        return MM_USE_MODULE_INFO;
+    return a > b ? a : b;
+}
+
 static struct mm_mem_range changed(struct mm_mem_range range, const struct mm_memmap_change *change)
 {
     switch (change->how) {
     case MM_MEMMAP_RAISE:
         range.type = range.type > change->type ? range.type : change->type;
-        range.use = range.use > change->use ? range.use : change->use;
+        range.use = both_uses(range.use, change->use);
         break;
     case MM_MEMMAP_SET_USE:
         range.use = change->use;

@@ -5,11 +5,11 @@
  *             know nothing of the kernel; a frame handed out that was not free is data loss.
  * Idea        Type (what the firmware says) and use (what lies there) are two maxima over the same
  *             sorted list, so the order of calls does not matter. What restricts is rounded
- *             outwards to frames when it comes in; usable memory keeps its exact bytes until
- *             finish.c knows all its neighbours.
+ *             outwards to frames when it comes in; memory that is handed out, now or when it is
+ *             reclaimed, keeps its exact bytes until finish.c knows all its neighbours.
  * Invariants  I1 to I3 of list.c, and
- *             I4 while collecting, only edges of usable memory are not frame-aligned, and edges
- *             of nodes where they were set on such memory
+ *             I4 while collecting, only edges of memory that is handed out some day are not
+ *             frame-aligned, and edges of nodes where they were set on such memory
  *             I5 after finish every edge is frame-aligned, and use EARLY lies on type USABLE
  *             I6 states only go forward: collecting, finished, closed
  * Locking     The caller serialises.
@@ -88,7 +88,7 @@ enum mm_err mm_memmap_add(struct mm_memmap *map, mm_phys_t start, uint64_t bytes
     change.end = mm_min_u64(end, limit);
     change.type = (uint8_t)type;
     if (change.start < change.end) {
-        if (type != MM_MEM_USABLE)
+        if (!mm_mem_type_is_lent(type))
             round_outwards(&change);
         err = mm_memmap_apply(map, &change);
         if (err != MM_OK)

@@ -32,6 +32,13 @@ static inline bool mm_memmap_is_finished(const struct mm_memmap *map)
  * Returns MM_OK | MM_ERR_BUSY (not finished, or closed before). */
 MM_NODISCARD enum mm_err mm_memmap_close(struct mm_memmap *map);
 
+/* Is memory of this type handed out, at once or when it is reclaimed? Then no frame of it is that
+ * is such memory only in part. */
+static inline bool mm_mem_type_is_lent(unsigned type)
+{
+    return type == MM_MEM_USABLE || type == MM_MEM_BOOT_RECLAIM || type == MM_MEM_ACPI_RECLAIM;
+}
+
 /* The end of a range, exclusive: ranges of a map never wrap (phys_bits <= 63). */
 static inline uint64_t mm_mem_range_end(const struct mm_mem_range *range)
 {
@@ -46,7 +53,7 @@ static inline uint64_t mm_memmap_limit(const struct mm_memmap *map)
 
 /* What a change does to the pieces inside [start, end), start < end. */
 enum mm_memmap_how {
-    MM_MEMMAP_RAISE,   /* greater type and use win; holes become pieces */
+    MM_MEMMAP_RAISE,   /* greater type and use win, as mm/memmap.h says; holes become pieces */
     MM_MEMMAP_SET_USE, /* holes stay */
     MM_MEMMAP_SET_NODE /* holes, described or reserved only, stay */
 };

@@ -31,10 +31,16 @@ static const char type_name[][16] = {
     [MM_MEM_BAD] = "faulty",
 };
 
-static const char use_name[][20] = {
-    [MM_USE_FREE] = "free",     [MM_USE_BOOT] = "boot",   [MM_USE_BOOTINFO] = "boot information",
-    [MM_USE_MODULE] = "module", [MM_USE_EARLY] = "early", [MM_USE_FRAMEBUFFER] = "framebuffer",
-    [MM_USE_IMAGE] = "image",   [MM_USE_KEEP] = "kept",
+static const char use_name[][28] = {
+    [MM_USE_FREE] = "free",
+    [MM_USE_BOOT] = "boot",
+    [MM_USE_BOOTINFO] = "boot information",
+    [MM_USE_MODULE] = "module",
+    [MM_USE_MODULE_INFO] = "module and boot information",
+    [MM_USE_EARLY] = "early",
+    [MM_USE_FRAMEBUFFER] = "framebuffer",
+    [MM_USE_IMAGE] = "image",
+    [MM_USE_KEEP] = "kept",
 };
 
 const char *mm_mem_type_name(unsigned type)

@@ -64,6 +64,7 @@ static struct mm_frame_want want_of(const struct mm_frame_request *request)
         .count = frames_wanted(request),
         .align = mm_max_u64(natural, request->align_bytes / MM_FRAME_BYTES),
         .boundary = request->boundary_bytes / MM_FRAME_BYTES,
+        .start = mm_frame_of(request->lowest) + (request->lowest.raw % MM_FRAME_BYTES != 0 ? 1 : 0),
         .end = limited ? (highest + 1) / MM_FRAME_BYTES : UINT64_MAX,
         .low = limited && highest <= MM_HIGHEST_1M.raw,
         .node = request->node,

@@ -140,7 +140,8 @@ struct mm_frame_want {
     uint64_t count;
     uint64_t align;    /* power of two, at least 1 */
     uint64_t boundary; /* power of two, or 0 */
-    uint64_t end;      /* first frame that may not be used */
+    uint64_t start;    /* first frame that may be used */
+    uint64_t end;      /* first frame above it that may not be used */
     bool low;          /* limited to memory below 1 MiB, which nobody else gets */
     uint16_t node;
     enum mm_node_rule rule;

@@ -122,6 +122,7 @@ static bool zone_window(const struct mm_pmm *pmm, const struct mm_frame_want *wa
     if (want->low != (zone == MM_ZONE_LOW) || pmm->zone_free[zone] < want->count)
         return false;
     *low = mm_max_u64(mm_zone_start(zone), pmm->zone_hint[zone] * MM_CHUNK_FRAMES);
+    *low = mm_max_u64(*low, want->start);
     *high = mm_min_u64(mm_zone_start(zone + 1), want->end);
     return *low < *high;
 }
@@ -129,7 +130,7 @@ static bool zone_window(const struct mm_pmm *pmm, const struct mm_frame_want *wa
 /* True if a search for this passes over no free frame of its zone. */
 static bool is_plain(const struct mm_frame_want *want)
 {
-    return want->count == 1 && want->align == 1 && want->rule == MM_NODE_ANY;
+    return want->count == 1 && want->align == 1 && want->start == 0 && want->rule == MM_NODE_ANY;
 }
 
 bool mm_frames_find(struct mm_pmm *pmm, const struct mm_frame_want *want, uint64_t *out)
@@ -145,7 +146,8 @@ bool mm_frames_find(struct mm_pmm *pmm, const struct mm_frame_want *want, uint64
         return true;
     }
     return want->count > 1 && want->count <= pmm->free_frames && !want->low &&
-           find_between(pmm, want, mm_zone_start(MM_ZONE_DMA), want->end, out);
+           find_between(pmm, want, mm_max_u64(mm_zone_start(MM_ZONE_DMA), want->start), want->end,
+                        out);
 }
 
 bool mm_frames_next_single(const struct mm_pmm *pmm, const struct mm_frame_want *want,

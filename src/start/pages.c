@@ -3,12 +3,13 @@
  *
  * Problem     The heap knows no frames, and tables must lie where libmm can reach them; under an
  *             adopted root the window may show only part of the RAM.
- * Idea        Ask the PMM for frames below the end of each piece of the window, from the last piece
- *             to the first; what lies outside all the same goes back.
+ * Idea        Ask the PMM for frames between the ends of each piece of the window, from the last
+ *             piece to the first: what many devices can reach is asked for last.
  * Invariants  Every frame handed out here is inside one piece of the window.
  * Locking     None of its own.
- * Cost        One allocation and one look at the window, where the window shows all RAM.
- * Rejected    A list of frames that were outside: they are as good as any for other users.
+ * Cost        One allocation where the window shows all RAM; else one for each piece that is full.
+ * Rejected    Asking from above alone and giving back what lies outside: the PMM offers the same
+ *             frames again, and those inside are never found.
  */
 #include "start/start_internal.h"
 
@@ -25,18 +26,18 @@ static enum mm_err window_take(const struct mm_direct_pages *pages, uint64_t cou
         mm_phys_t first;
         enum mm_err err;
 
+        request.lowest = piece->first;
         request.highest = mm_phys(mm_range_last(piece->first.raw, piece->bytes));
         if (request.highest.raw <= MM_HIGHEST_1M.raw)
             break;
         err = mm_pmm_alloc(pages->pmm, &request, &first);
+        if (err == MM_ERR_NO_MEMORY)
+            continue;
         if (err != MM_OK)
             return err;
-        if (mm_window_find(pages->window, first, count_frames << MM_FRAME_SHIFT, pointer) ==
-            MM_OK) {
-            *out = first;
-            return MM_OK;
-        }
-        (void)mm_pmm_free(pages->pmm, first, count_frames);
+        *pointer = mm_virt_pointer(mm_virt_add(piece->virt, first.raw - piece->first.raw));
+        *out = first;
+        return MM_OK;
     }
     return MM_ERR_NO_MEMORY;
 }

@@ -6,8 +6,10 @@
  * Idea        Ask the machine, not the kernel: a scratch map in which everything is usable is given
  *             to mm_vmm_reserve_live(), and what it reserves is in use. What the boot map calls
  *             reclaimable, minus that, minus what the PMM has already, is added piece by piece.
+ *             The boot map also says where what is asked for shares frames with what is not.
  * Invariants  I1 a frame that is reserved in the scratch map is never added
- *             I2 nothing is added that the PMM manages already, so that calling again is harmless
+ *             I2 what the PMM manages already is neither added nor counted, whatever it is used
+ *             for by now, so that calling again is harmless
  * Locking     The PMM's, per call; the boot map is only read.
  * Cost        O(tables + frames handed over).
  * Rejected    Remembering what start-up reserved: the stack in use then is not the one now.
@@ -21,7 +23,7 @@
 struct reclaim {
     struct mm *mm;
     uint32_t what;
-    struct mm_memmap live; /* every use but FREE: must stay */
+    struct mm_memmap live; /* image, kept ranges, and what is in use: all but FREE must stay */
     uint64_t added_bytes;
     uint64_t kept_bytes;
 };
@@ -42,6 +44,8 @@ static uint32_t words_for(const struct mm_mem_range *range)
         return words | MM_RECLAIM_INFO;
     case MM_USE_MODULE:
         return words | MM_RECLAIM_MODULES;
+    case MM_USE_MODULE_INFO:
+        return words | MM_RECLAIM_MODULES | MM_RECLAIM_INFO;
     default:
         return 0;
     }
@@ -55,28 +59,38 @@ static bool frame_managed(struct mm *mm, uint64_t frame)
     return info.state != MM_FRAME_UNMANAGED;
 }
 
-/* Add [first, end), frames that are not in use, in runs that the PMM does not have yet. */
-static enum mm_err add_frames(struct reclaim *r, uint64_t first, uint64_t end)
+/* The first frame of [first, end) that the PMM has or has not, or `end`. */
+static uint64_t frame_next(struct mm *mm, uint64_t first, uint64_t end, bool managed)
+{
+    while (first < end && frame_managed(mm, first) != managed)
+        first++;
+    return first;
+}
+
+/* [first, end): to be handed over, or to be kept. The PMM's own frames are no matter. */
+static enum mm_err frames_settle(struct reclaim *r, uint64_t first, uint64_t end, bool keep)
 {
     enum mm_err err = MM_OK;
 
-    while (first < end && err == MM_OK) {
-        uint64_t next = first;
+    for (uint64_t next; first < end && err == MM_OK; first = next) {
+        uint64_t bytes;
 
-        while (next < end && !frame_managed(r->mm, next))
-            next++;
-        if (next > first) {
-            err = mm_pmm_add(&r->mm->pmm, mm_frame_phys(first), (next - first) << MM_FRAME_SHIFT);
-            if (err == MM_OK)
-                r->added_bytes += (next - first) << MM_FRAME_SHIFT;
-        }
-        first = next + 1;
+        first = frame_next(r->mm, first, end, false);
+        next = frame_next(r->mm, first, end, true);
+        bytes = (next - first) << MM_FRAME_SHIFT;
+        if (keep)
+            r->kept_bytes += bytes;
+        else if (bytes != 0)
+            err = mm_pmm_add(&r->mm->pmm, mm_frame_phys(first), bytes);
+        if (err == MM_OK && !keep)
+            r->added_bytes += bytes;
     }
     return err;
 }
 
-/* The scratch map covers every address: cut the range at the borders of its pieces. */
-static enum mm_err add_range(struct reclaim *r, const struct mm_mem_range *range)
+/* The scratch map covers every address: cut the range at the borders of its pieces. `shared`: with
+ * something that was not asked for. */
+static enum mm_err range_settle(struct reclaim *r, const struct mm_mem_range *range, bool shared)
 {
     uint64_t at = range->start.raw, end = range->start.raw + range->bytes;
     enum mm_err err = MM_OK;
@@ -89,35 +103,26 @@ static enum mm_err add_range(struct reclaim *r, const struct mm_mem_range *range
         if (err != MM_OK)
             return err;
         stop = piece.start.raw + piece.bytes < end ? piece.start.raw + piece.bytes : end;
-        if (piece.use == MM_USE_FREE)
-            err = add_frames(r, at >> MM_FRAME_SHIFT, stop >> MM_FRAME_SHIFT);
-        else
-            r->kept_bytes += stop - at;
+        err = frames_settle(r, at >> MM_FRAME_SHIFT, stop >> MM_FRAME_SHIFT,
+                            shared || piece.use != MM_USE_FREE);
         at = stop;
     }
     return err;
 }
 
-static enum mm_err keep_text(struct mm_memmap *live, struct mm_boot_text text)
+/* What the caller of mm_start() named: a stack that lies there ends there. */
+static enum mm_err keep_named(struct reclaim *r)
 {
-    return mm_memmap_reserve(live, text.at, text.bytes != 0 ? (uint64_t)text.bytes + 1 : 0,
-                             MM_USE_BOOTINFO);
-}
+    const struct mm_memmap *map = &r->mm->map;
+    enum mm_err err = MM_OK;
 
-/* A frame that the boot information shares with a module counts as a module in the map. */
-static enum mm_err keep_info(struct reclaim *r)
-{
-    const struct mm_boot_info *boot = &r->mm->boot;
-    enum mm_err err = mm_memmap_reserve(&r->live, boot->block, boot->block_bytes, MM_USE_BOOTINFO);
+    for (uint32_t i = 0; i < map->count && err == MM_OK; i++) {
+        const struct mm_mem_range *range = &map->range[i];
 
-    if (err == MM_OK)
-        err = mm_memmap_reserve(&r->live, boot->rsdp, boot->rsdp_bytes, MM_USE_BOOTINFO);
-    if (err == MM_OK)
-        err = keep_text(&r->live, boot->command_line);
-    if (err == MM_OK)
-        err = keep_text(&r->live, boot->loader);
-    for (uint32_t i = 0; i < boot->module_count && i < boot->module_capacity && err == MM_OK; i++)
-        err = keep_text(&r->live, boot->module[i].text);
+        if (range->use == MM_USE_IMAGE || range->use == MM_USE_KEEP)
+            err = mm_memmap_reserve(&r->live, range->start, range->bytes,
+                                    (enum mm_mem_use)range->use);
+    }
     return err;
 }
 
@@ -133,9 +138,9 @@ static enum mm_err live_build(struct reclaim *r, void *storage, uint64_t bytes)
     if (err == MM_OK)
         err = mm_memmap_finish(&r->live);
     if (err == MM_OK)
+        err = keep_named(r);
+    if (err == MM_OK)
         err = mm_vmm_reserve_live(&r->live, &r->mm->window, NULL);
-    if (err == MM_OK && (r->what & MM_RECLAIM_INFO) == 0)
-        err = keep_info(r);
     return err;
 }
 
@@ -174,8 +179,8 @@ enum mm_err mm_reclaim_boot(struct mm *mm, uint32_t what, uint64_t *added, uint6
     for (uint32_t i = 0; i < mm->map.count && err == MM_OK; i++) {
         uint32_t words = words_for(&mm->map.range[i]);
 
-        if (words != 0 && (words & ~what) == 0)
-            err = add_range(&r, &mm->map.range[i]);
+        if ((words & what) != 0)
+            err = range_settle(&r, &mm->map.range[i], (words & ~what) != 0);
     }
     source = mm_direct_page_source(&mm->pages);
     source.free(source.context, storage, bytes);

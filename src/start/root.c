@@ -245,7 +245,7 @@ static enum mm_err direct_window(const struct mm_memmap *map, mm_virt_t base, st
 {
     enum mm_err err = MM_OK;
 
-    *out = (struct mm_window)MM_ZERO;
+    __builtin_memset(out, 0, sizeof *out); /* clang -O0 copies a large literal from .bss */
     for (uint32_t i = 0; i < map->count && err == MM_OK; i++) {
         const struct mm_mem_range *range = &map->range[i];
 

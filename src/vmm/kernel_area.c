@@ -4,7 +4,8 @@
  * Problem     A driver wants "these registers, uncached" or "a buffer that my device can reach";
  *             behind that stand addresses, page tables and frames, each of which may run out.
  * Idea        Take what is needed in the order frames, addresses, mapping, and undo it backwards
- *             where a step fails. The arena's cookie says what a span is and to which physical
+ *             where a step fails. DMA memory is zeroed through its own mapping: the PMM's window may
+ *             not show those frames, and would show them cached. The arena's cookie says what a span is and to which physical
  *             address it leads, so that undoing needs no table of its own and refuses what it did
  *             not hand out.
  * Invariants  I1 each span of the arena that is ours is mapped in full, its guard not at all
@@ -18,6 +19,7 @@
 #include "base/bits.h"
 #include "base/checked.h"
 #include "base/report.h"
+#include "mm_mmu.h"
 #include "mm_pte.h"
 
 /* Cookies: the physical address, byte-exact for devices and of the first frame for DMA, shifted to
@@ -183,7 +185,6 @@ enum mm_err mm_dma_alloc(struct mm_kernel_area *area, const struct mm_dma_reques
     frames.align_bytes = request->align_bytes;
     frames.boundary_bytes = request->boundary_bytes;
     frames.highest = request->highest;
-    frames.flags = request->flags;
     err = mm_pmm_alloc(area->pmm, &frames, &piece.phys);
     if (err != MM_OK)
         return err;
@@ -195,6 +196,8 @@ enum mm_err mm_dma_alloc(struct mm_kernel_area *area, const struct mm_dma_reques
         (void)mm_pmm_free(area->pmm, piece.phys, frames.count_frames);
         return err;
     }
+    if ((request->flags & MM_FRAME_ZERO) != 0)
+        mm_mmu_zero(virt, piece.bytes);
     *out = (struct mm_dma){mm_virt_pointer(virt), piece.phys, piece.bytes};
     return MM_OK;
 }

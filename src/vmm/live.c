@@ -7,6 +7,8 @@
  * Idea        Find the first by walking the loaded root and asking the CPU, and reserve it. Check
  *             the second before loading: each address that the CPU cannot do without is translated
  *             under both roots.
+ *             The CPU tells one address of its stack and no size: what is mapped around it, as far
+ *             as stacks of boot code reach, is taken for stack.
  * Invariants  I1 the direct map holds RAM and nothing else: no device is ever cached through it
  *             I2 mm_space_verify() writes nothing
  * Locking     Boot CPU, interrupts off; the calls on the space take its lock.
@@ -16,6 +18,14 @@
  */
 #include "mm_cpu.h"
 #include "vmm_internal.h"
+
+/*
+ * How far the stack in use may reach from the page of the stack pointer, up to the frames of the
+ * callers and down to what is pushed next. Boot stubs have 4 to 32 KiB, and 64 KiB is the least
+ * that Limine gives; a larger stack is named by the caller. Twice 64 KiB lost until they are
+ * reclaimed is cheap, a stack that is handed out is not.
+ */
+#define STACK_REACH_PAGES (UINT64_C(0x10000) / MM_FRAME_BYTES)
 
 struct reserving {
     struct mm_memmap *map;
@@ -95,6 +105,53 @@ static enum mm_err reserve_anchor(struct reserving *r, mm_phys_t root,
     return MM_OK;
 }
 
+/* Does the page at `virt`, which is mapped, lie in what the caller named: the image, a kept range?
+ * Then so does all of the stack. */
+static bool stack_is_named(struct reserving *r, mm_phys_t root, mm_virt_t virt)
+{
+    struct mm_translation at;
+    struct mm_mem_range range;
+
+    return mm_translate_root(r->window, root, r->paging.levels, virt, &at, NULL) == MM_OK &&
+           mm_memmap_find(r->map, at.phys, &range) == MM_OK &&
+           (range.use == MM_USE_IMAGE || range.use == MM_USE_KEEP);
+}
+
+/* The frames of `count` pages, from `virt` on in steps of `step`, until one is not mapped. Not an
+ * error: frames that were taken early (nobody else gets them), addresses that do not exist. */
+static enum mm_err reserve_beside(struct reserving *r, mm_phys_t root, uint64_t virt, uint64_t step,
+                                  uint64_t count)
+{
+    for (; count > 0; count--, virt += step) {
+        struct mm_translation at;
+        enum mm_err err;
+
+        if (mm_translate_root(r->window, root, r->paging.levels, mm_virt(virt), &at, NULL) != MM_OK)
+            return MM_OK;
+        err = mm_memmap_reserve(r->map, at.phys, MM_FRAME_BYTES, MM_USE_BOOT);
+        if (err == MM_ERR_NO_ROOM)
+            return mm_fail(r->fail, err, virt, 0, mm_pte_empty());
+    }
+    return MM_OK;
+}
+
+static enum mm_err reserve_stack(struct reserving *r, mm_phys_t root,
+                                 const struct mm_virt_range *anchor)
+{
+    uint64_t first;
+    uint64_t end = anchor_pages(anchor, &first) * MM_FRAME_BYTES + first; /* 0 = 2^64 */
+    enum mm_err err = reserve_anchor(r, root, anchor);
+
+    if (err != MM_OK || stack_is_named(r, root, anchor->start))
+        return err;
+    err = reserve_beside(r, root, first - MM_FRAME_BYTES, 0 - MM_FRAME_BYTES,
+                         mm_min_u64(STACK_REACH_PAGES, first / MM_FRAME_BYTES));
+    if (err == MM_OK)
+        err = reserve_beside(r, root, end, MM_FRAME_BYTES,
+                             mm_min_u64(STACK_REACH_PAGES, (0 - end) / MM_FRAME_BYTES));
+    return err;
+}
+
 enum mm_err mm_vmm_reserve_live(struct mm_memmap *map, const struct mm_window *window,
                                 struct mm_space_fail *fail)
 {
@@ -109,7 +166,9 @@ enum mm_err mm_vmm_reserve_live(struct mm_memmap *map, const struct mm_window *w
     mm_port_cpu_paging(&r.paging);
     err = reserve_tables(&r, root);
     anchors = mm_port_cpu_anchors(anchor);
-    for (unsigned i = MM_ANCHOR_CODE + 1; err == MM_OK && i < anchors; i++)
+    if (err == MM_OK && anchors > MM_ANCHOR_STACK)
+        err = reserve_stack(&r, root, &anchor[MM_ANCHOR_STACK]);
+    for (unsigned i = MM_ANCHOR_STACK + 1; err == MM_OK && i < anchors; i++)
         err = reserve_anchor(&r, root, &anchor[i]);
     return err;
 }

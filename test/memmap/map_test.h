@@ -68,6 +68,14 @@ static inline void map_show(const struct mm_memmap *map)
     }
 }
 
+/* The use of what was reserved for both. */
+static inline unsigned use_join(unsigned a, unsigned b)
+{
+    unsigned greater = a > b ? a : b, lesser = a > b ? b : a;
+
+    return greater == MM_USE_MODULE && lesser == MM_USE_BOOTINFO ? MM_USE_MODULE_INFO : greater;
+}
+
 /* The map is exactly these pieces, and sound. */
 static inline void map_is(const struct mm_memmap *map, const struct piece *piece, size_t count)
 {
@@ -164,11 +172,17 @@ static inline int compare_u64(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-/* Is each byte of [a, b) in some usable claim? Asked byte by byte where a claim ends inside. */
+/* Free now or some day: of such memory a frame is handed out only as a whole. */
+static inline bool lendable(unsigned type)
+{
+    return type == MM_MEM_USABLE || type == MM_MEM_BOOT_RECLAIM || type == MM_MEM_ACPI_RECLAIM;
+}
+
+/* Is each byte of [a, b) in some claim of such memory? Asked byte by byte where one ends inside. */
 static inline bool oracle_covered(const struct oracle *o, uint64_t a, uint64_t b)
 {
     for (unsigned i = 0; i < o->claims; i++)
-        if (o->claim[i].type == MM_MEM_USABLE && o->claim[i].start <= a && o->claim[i].end >= b)
+        if (lendable(o->claim[i].type) && o->claim[i].start <= a && o->claim[i].end >= b)
             return true;
     if (b - a > FRAME)
         return false;
@@ -176,8 +190,8 @@ static inline bool oracle_covered(const struct oracle *o, uint64_t a, uint64_t b
         bool found = false;
 
         for (unsigned i = 0; i < o->claims && !found; i++)
-            found = o->claim[i].type == MM_MEM_USABLE && o->claim[i].start <= byte &&
-                    o->claim[i].end > byte;
+            found =
+                lendable(o->claim[i].type) && o->claim[i].start <= byte && o->claim[i].end > byte;
         if (!found)
             return false;
     }
@@ -195,13 +209,12 @@ static inline void oracle_piece(struct oracle *o, uint64_t a, uint64_t b)
 
         if (c->start >= b || c->end <= a)
             continue;
-        if (c->type != MM_MEM_USABLE && c->type > piece.type)
+        if (c->type > piece.type)
             piece.type = c->type;
-        if (c->use > piece.use)
-            piece.use = c->use;
+        piece.use = use_join(piece.use, c->use);
     }
-    if (piece.type == MM_MEM_NONE && oracle_covered(o, a, b))
-        piece.type = MM_MEM_USABLE;
+    if (lendable(piece.type) && !oracle_covered(o, a, b))
+        piece.type = piece.type == MM_MEM_USABLE ? MM_MEM_NONE : MM_MEM_ACPI_NVS;
     if (piece.type == MM_MEM_NONE && piece.use == MM_USE_FREE)
         return;
     if (last != NULL && last->end == a && last->type == piece.type && last->use == piece.use)

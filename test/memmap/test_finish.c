@@ -81,6 +81,57 @@ TEST(finish_takes_the_greatest_type_of_a_shared_frame)
                  {0x4000, 0x9000, MM_MEM_USABLE, 0, 0}});
 }
 
+TEST(finish_lends_no_frame_that_reclaimable_memory_covers_in_part)
+{
+    struct mm_memmap *map = fresh();
+
+    add(0x1000, 0x4000, MM_MEM_USABLE);
+    add(0x4000, 0x5100, MM_MEM_ACPI_RECLAIM); /* then a hole */
+    add(0x6f00, 0x9800, MM_MEM_BOOT_RECLAIM); /* holes on both sides */
+    add(0xa000, 0xb400, MM_MEM_ACPI_RECLAIM);
+    add(0xb400, 0xb401, MM_MEM_DEVICE); /* a greater type in the rest */
+    CHECK_OK(mm_memmap_finish(map));
+    MAP_IS(map, {{0x1000, 0x4000, MM_MEM_USABLE, 0, 0},
+                 {0x4000, 0x5000, MM_MEM_ACPI_RECLAIM, 0, 0},
+                 {0x5000, 0x7000, MM_MEM_ACPI_NVS, 0, 0},
+                 {0x7000, 0x9000, MM_MEM_BOOT_RECLAIM, 0, 0},
+                 {0x9000, 0xa000, MM_MEM_ACPI_NVS, 0, 0},
+                 {0xa000, 0xb000, MM_MEM_ACPI_RECLAIM, 0, 0},
+                 {0xb000, 0xc000, MM_MEM_DEVICE, 0, 0}});
+}
+
+TEST(finish_lends_a_frame_that_neighbours_complete_with_memory)
+{
+    struct mm_memmap *map = fresh();
+
+    add(0x1000, 0x4200, MM_MEM_USABLE);
+    add(0x4200, 0x5100, MM_MEM_ACPI_RECLAIM);
+    add(0x5100, 0x8000, MM_MEM_BOOT_RECLAIM);
+    CHECK_OK(mm_memmap_finish(map));
+    MAP_IS(map, {{0x1000, 0x4000, MM_MEM_USABLE, 0, 0},
+                 {0x4000, 0x6000, MM_MEM_ACPI_RECLAIM, 0, 0},
+                 {0x6000, 0x8000, MM_MEM_BOOT_RECLAIM, 0, 0}});
+}
+
+TEST(finish_without_room_for_the_frames_that_nobody_gets_changes_nothing)
+{
+    for (uint32_t capacity = 2; capacity <= 5; capacity++) {
+        struct mm_memmap *map = map_init(&m, capacity, BITS);
+        static struct map before;
+
+        add(0x1000, 0x2000, MM_MEM_USABLE);
+        add(0x4800, 0x7800, MM_MEM_ACPI_RECLAIM); /* becomes three pieces */
+        before = m;
+        if (capacity >= 4) {
+            CHECK_OK(mm_memmap_finish(map));
+            CHECK_EQ(map->count, 4);
+            continue;
+        }
+        CHECK_ERR(mm_memmap_finish(map), MM_ERR_NO_ROOM);
+        CHECK(memcmp(&before, &m, sizeof m) == 0);
+    }
+}
+
 TEST(finish_gives_a_frame_the_node_of_its_first_byte)
 {
     struct mm_memmap *map = fresh();
@@ -95,6 +146,14 @@ TEST(finish_gives_a_frame_the_node_of_its_first_byte)
     MAP_IS(map, {{0x1000, 0x3000, MM_MEM_USABLE, 0, 3},
                  {0x3000, 0x5000, MM_MEM_USABLE, 0, 0},
                  {0x5000, 0x6000, MM_MEM_RESERVED, 0, 0}});
+    map = fresh();
+    add(0x1000, 0x2000, MM_MEM_USABLE);
+    add(0x2800, 0x3800, MM_MEM_ACPI_RECLAIM);
+    CHECK_OK(mm_memmap_set_node(map, mm_phys(0), 0x10000, 3));
+    CHECK_OK(mm_memmap_finish(map));
+    MAP_IS(map, {{0x1000, 0x2000, MM_MEM_USABLE, 0, 3},
+                 {0x2000, 0x3000, MM_MEM_ACPI_NVS, 0, 0}, /* begins with a hole */
+                 {0x3000, 0x4000, MM_MEM_ACPI_NVS, 0, 3}});
 }
 
 /* What leaves nothing to hand out; the map stays open and as it was. */

@@ -24,9 +24,9 @@ struct call {
 
 struct model {
     uint8_t described[BYTES];
-    uint8_t usable[BYTES];
+    uint8_t lent[BYTES]; /* the greatest type that is handed out some day, byte by byte */
     uint8_t node[BYTES];
-    uint8_t type[FRAMES]; /* the greatest but USABLE */
+    uint8_t type[FRAMES]; /* the greatest of the others */
     uint8_t use[FRAMES];
 };
 
@@ -44,11 +44,12 @@ static struct call random_call(bool nodes)
         call.bytes = call.bytes < 3 * MM_FRAME_BYTES ? call.bytes : call.bytes / 5;
     switch (call.kind) {
     case ADD:
-        call.what = mm_test_below(3) ? MM_MEM_USABLE : 1 + (unsigned)mm_test_below(9);
+        call.what = mm_test_below(3) ? 1 + (unsigned)mm_test_below(mm_test_below(3) ? 1 : 3)
+                                     : 1 + (unsigned)mm_test_below(9);
         break;
     case RESERVE:
         do
-            call.what = 1 + (unsigned)mm_test_below(7);
+            call.what = 1 + (unsigned)mm_test_below(8);
         while (call.what == MM_USE_EARLY);
         break;
     case SET_NODE:
@@ -79,9 +80,10 @@ static void call_model(const struct call *call)
 
     if (call->bytes == 0)
         return;
-    if (call->kind == ADD && what == MM_MEM_USABLE) {
+    if (call->kind == ADD && lendable(what)) {
         memset(model.described + start, 1, call->bytes);
-        memset(model.usable + start, 1, call->bytes);
+        for (uint64_t i = start; i < end; i++)
+            model.lent[i] = what > model.lent[i] ? what : model.lent[i];
         return;
     }
     if (call->kind == SET_NODE) {
@@ -93,11 +95,24 @@ static void call_model(const struct call *call)
     for (uint64_t f = frame_down(start) / FRAME; f < frame_up(end) / FRAME; f++) {
         uint8_t *plane = call->kind == ADD ? model.type : model.use;
 
-        if (what > plane[f])
-            plane[f] = what;
+        plane[f] = call->kind == RESERVE ? (uint8_t)use_join(what, plane[f])
+                   : what > plane[f]     ? what
+                                         : plane[f];
         if (call->kind == ADD)
             memset(model.described + f * FRAME, 1, FRAME);
     }
+}
+
+/* What a frame is in which only memory lies that is handed out some day. */
+static unsigned lent_type(uint64_t start)
+{
+    unsigned type = MM_MEM_NONE;
+
+    for (uint64_t i = start; i < start + FRAME; i++)
+        type = model.lent[i] > type ? model.lent[i] : type;
+    if (memchr(model.lent + start, 0, FRAME) == NULL)
+        return type; /* all of it */
+    return type > MM_MEM_USABLE ? MM_MEM_ACPI_NVS : MM_MEM_NONE;
 }
 
 /* What the finished map has to be. Returns the number of pieces. */
@@ -108,8 +123,8 @@ static size_t model_pieces(struct piece *piece)
     for (uint64_t f = 0; f < FRAMES; f++) {
         struct piece p = {f * FRAME, (f + 1) * FRAME, model.type[f], model.use[f], 0};
 
-        if (p.type == MM_MEM_NONE && memchr(model.usable + p.start, 0, FRAME) == NULL)
-            p.type = MM_MEM_USABLE;
+        if (p.type == MM_MEM_NONE)
+            p.type = lent_type(p.start);
         if (p.type != MM_MEM_NONE)
             p.node = model.node[p.start];
         if (p.type == MM_MEM_NONE && p.use == MM_USE_FREE)
@@ -153,8 +168,8 @@ static void compare_bytes(const struct mm_memmap *map)
         struct mm_mem_range r = {.type = MM_MEM_NONE, .use = MM_USE_FREE};
         unsigned type = model.type[byte / FRAME];
 
-        if (type == MM_MEM_NONE && model.usable[byte])
-            type = MM_MEM_USABLE;
+        if (type == MM_MEM_NONE)
+            type = model.lent[byte];
         (void)!mm_memmap_find(map, mm_phys(byte), &r);
         CHECK_EQ(r.type, type);
         CHECK_EQ(r.use, model.use[byte / FRAME]);

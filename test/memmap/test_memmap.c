@@ -228,7 +228,7 @@ TEST(memmap_reserve_refuses_what_cannot_be_and_changes_nothing)
 
     CHECK_ERR(mm_memmap_reserve(map, mm_phys(0), 1, MM_USE_FREE), MM_ERR_BAD_ARG);
     CHECK_ERR(mm_memmap_reserve(map, mm_phys(0), 1, MM_USE_EARLY), MM_ERR_BAD_ARG);
-    CHECK_ERR(mm_memmap_reserve(map, mm_phys(0), 1, (enum mm_mem_use)8), MM_ERR_BAD_ARG);
+    CHECK_ERR(mm_memmap_reserve(map, mm_phys(0), 1, (enum mm_mem_use)9), MM_ERR_BAD_ARG);
     CHECK_ERR(mm_memmap_reserve(map, mm_phys(TOP), 1, MM_USE_KEEP), MM_ERR_BAD_ARG);
     CHECK_ERR(mm_memmap_reserve(map, mm_phys(TOP - 1), 2, MM_USE_KEEP), MM_ERR_BAD_ARG);
     CHECK_ERR(mm_memmap_reserve(map, mm_phys(UINT64_MAX), 1, MM_USE_KEEP), MM_ERR_BAD_ARG);
@@ -254,8 +254,9 @@ TEST(memmap_reservation_rounds_outwards_and_may_lie_in_a_hole)
 
 TEST(memmap_greater_use_wins_in_both_orders)
 {
-    static const enum mm_mem_use use[] = {MM_USE_BOOT,        MM_USE_BOOTINFO, MM_USE_MODULE,
-                                          MM_USE_FRAMEBUFFER, MM_USE_IMAGE,    MM_USE_KEEP};
+    static const enum mm_mem_use use[] = {MM_USE_BOOT,        MM_USE_BOOTINFO,    MM_USE_MODULE,
+                                          MM_USE_MODULE_INFO, MM_USE_FRAMEBUFFER, MM_USE_IMAGE,
+                                          MM_USE_KEEP};
 
     for (size_t a = 0; a < LENGTH(use); a++) {
         for (size_t b = 0; b < LENGTH(use); b++) {
@@ -266,7 +267,7 @@ TEST(memmap_greater_use_wins_in_both_orders)
             CHECK_OK(mm_memmap_reserve(map, mm_phys(MIB(1)), MIB(2), use[a]));
             CHECK_OK(mm_memmap_reserve(map, mm_phys(MIB(2)), MIB(2), use[b]));
             CHECK_OK(mm_memmap_find(map, mm_phys(MIB(2)), &found));
-            CHECK_EQ(found.use, use[a > b ? a : b]);
+            CHECK_EQ(found.use, use_join(use[a], use[b]));
             CHECK_EQ(found.type, MM_MEM_USABLE);
         }
     }

@@ -16,6 +16,7 @@ TEST(names_of_types_and_uses_are_distinct_and_end)
     CHECK_TEXT(mm_mem_type_name(MM_MEM_USABLE), "usable");
     CHECK_TEXT(mm_mem_type_name(MM_MEM_ACPI_NVS), "ACPI NVS");
     CHECK_TEXT(mm_mem_use_name(MM_USE_FREE), "free");
+    CHECK_TEXT(mm_mem_use_name(MM_USE_MODULE_INFO), "module and boot information");
     CHECK_TEXT(mm_mem_use_name(MM_USE_IMAGE), "image");
     CHECK_TEXT(mm_mem_type_name(MM_MEM_BAD + 1), "?");
     CHECK_TEXT(mm_mem_use_name(MM_USE_KEEP + 1), "?");

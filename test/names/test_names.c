@@ -54,6 +54,8 @@ TEST(frames_come_in_runs_and_below_a_limit)
     CHECK(run != 0 && run % PAGE == 0);
     low = pmm_alloc_frame_below(0xffffff);
     CHECK(low != 0 && low <= 0xffffff);
+    CHECK_EQ(pmm_alloc_frame_below(0), 0);
+    CHECK_EQ(pmm_alloc_frame_below(0xfff), 0); /* frame 0 is nobody's */
     CHECK_EQ(pmm_alloc_frames(0), 0);
     CHECK_EQ(pmm_alloc_frames(UINT64_C(1) << 40), 0);
     pmm_free_frames(run, 7);

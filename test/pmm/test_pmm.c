@@ -73,6 +73,20 @@ TEST(pmm_alloc_answers_each_wrong_request_and_changes_nothing)
         {{.highest = MM_PHYS(0x100fff)}, MM_OK},
         {{.highest = MM_PHYS(UINT64_MAX)}, MM_OK},
         {{.highest = MM_PHYS(UINT64_MAX - 1)}, MM_OK},
+        {{.lowest = MM_PHYS(1)}, MM_OK},
+        {{.lowest = MM_PHYS(0x1003ff000)}, MM_OK}, /* the last frame of all */
+        {{.lowest = MM_PHYS(0x1003ff001)}, MM_ERR_NO_MEMORY},
+        {{.lowest = MM_PHYS(UINT64_MAX)}, MM_ERR_NO_MEMORY},
+        {{.lowest = MM_PHYS(0x9e000), .highest = MM_PHYS(0xfffff)}, MM_OK},
+        {{.lowest = MM_PHYS(0x9e001), .highest = MM_PHYS(0xfffff)}, MM_ERR_NO_MEMORY},
+        {{.lowest = MM_PHYS(0x200000), .highest = MM_PHYS(0x200ffe)}, MM_ERR_NO_MEMORY},
+        {{.lowest = MM_PHYS(0x200000), .highest = MM_PHYS(0x200fff)}, MM_OK},
+        {{.lowest = MM_PHYS(0x200001), .highest = MM_PHYS(0x201fff)}, MM_OK},
+        {{.lowest = MM_PHYS(0x200001), .highest = MM_PHYS(0x201ffe)}, MM_ERR_NO_MEMORY},
+        {{.lowest = MM_PHYS(0x300000), .highest = MM_PHYS(0x2fffff)}, MM_ERR_NO_MEMORY},
+        {{.lowest = MM_PHYS(0x300000), .highest = MM_PHYS(1)}, MM_ERR_NO_MEMORY},
+        {{.lowest = MM_PHYS(0x200000), .highest = MM_PHYS(0x203fff), .order = 2}, MM_OK},
+        {{.lowest = MM_PHYS(0x200001), .highest = MM_PHYS(0x203fff), .order = 2}, MM_ERR_NO_MEMORY},
         {{.mobility = MM_MOBILITY_RECLAIM}, MM_OK},
         {{.mobility = 3}, MM_ERR_BAD_ARG},
         {{.flags = MM_FRAME_TRY_HARD}, MM_OK},
@@ -361,6 +375,7 @@ TEST(pmm_bulk_takes_all_or_none)
     static mm_phys_t frame[ALL_FRAMES];
     struct mm_frame_request low = {.highest = MM_HIGHEST_1M};
     struct mm_frame_request below_4g = {.highest = MM_HIGHEST_4G};
+    struct mm_frame_request between = {.lowest = mm_phys(0x3f0000), .highest = mm_phys(0x3fffff)};
     uint64_t before;
 
     start(NULL);
@@ -374,6 +389,12 @@ TEST(pmm_bulk_takes_all_or_none)
     for (size_t i = 0; i < ALL_FRAMES; i++)
         CHECK_EQ(frame[i].raw, UINT64_C(0x5a5a5a5a5a5a5a5a));
     CHECK_OK(mm_pmm_alloc_bulk(&machine.pmm, NULL, 0, NULL));
+    CHECK_ERR(mm_pmm_alloc_bulk(&machine.pmm, &between, 0x11, frame), MM_ERR_NO_MEMORY);
+    CHECK_EQ(state_hash(&machine), before);
+    CHECK_OK(mm_pmm_alloc_bulk(&machine.pmm, &between, 0x10, frame));
+    for (size_t i = 0; i < 0x10; i++)
+        CHECK(frame[i].raw >= between.lowest.raw && frame[i].raw < between.highest.raw);
+    CHECK_OK(mm_pmm_free_bulk(&machine.pmm, frame, 0x10));
     CHECK_EQ(state_hash(&machine), before);
 
     CHECK_OK(mm_pmm_alloc_bulk(&machine.pmm, &low, 0x9f, frame));

@@ -88,7 +88,8 @@ static bool holds(size_t i, uint64_t frame)
 }
 
 struct need {
-    uint64_t count, align, boundary, highest_frame; /* highest_frame: last that may be used */
+    uint64_t count, align, boundary;
+    uint64_t lowest_frame, highest_frame; /* first and last that may be used */
     bool low, node_only;
     uint16_t node;
 };
@@ -100,8 +101,8 @@ static unsigned zone_of(uint64_t frame)
 
 static bool frame_fits(const struct need *need, const struct cell *cell)
 {
-    return cell->state == FREE && cell->frame <= need->highest_frame &&
-           need->low == (zone_of(cell->frame) == 0) &&
+    return cell->state == FREE && cell->frame >= need->lowest_frame &&
+           cell->frame <= need->highest_frame && need->low == (zone_of(cell->frame) == 0) &&
            (!need->node_only || cell->node == need->node);
 }
 
@@ -312,10 +313,14 @@ static void request_random(struct mm_frame_request *request, struct need *need)
         request->count_frames = pick(1, mm_test_below(8) == 0 ? 1300 : 40);
     if (mm_test_below(3) == 0)
         request->highest = mm_phys(highest[mm_test_below(9)]);
+    if (mm_test_below(3) == 0)
+        request->lowest =
+            mm_phys(model.cell[mm_test_below(model.cells)].frame * 4096 + mm_test_below(3) * 2047);
     if (mm_test_below(4) == 0)
         request->align_bytes = UINT64_C(1) << mm_test_below(23);
     *need = (struct need){
         .count = request->count_frames != 0 ? request->count_frames : UINT64_C(1) << request->order,
+        .lowest_frame = (request->lowest.raw + 4095) / 4096,
         .highest_frame =
             request->highest.raw == 0 ? UINT64_MAX : (request->highest.raw + 1) / 4096 - 1,
         .low = request->highest.raw != 0 && request->highest.raw < 0x100000,

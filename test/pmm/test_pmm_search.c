@@ -59,6 +59,66 @@ TEST(pmm_takes_from_the_highest_zone_and_below_1m_only_on_demand)
     }
 }
 
+TEST(pmm_lowest_bounds_a_request_in_each_zone_and_across_them)
+{
+    static const struct {
+        uint64_t lowest, highest, count;
+        uint64_t first; /* 0 = none */
+    } row[] = {
+        {0, 0, 1, 0x100000},
+        {1, 0, 1, 0x100000},
+        {0x100000000, 0, 1, 0x100000},
+        {0x100000001, 0, 1, 0x100001}, /* whole frames only */
+        {0x10000f001, 0, 1, 0x100010},
+        {0x10001f000, 0, 1, 0x10001f}, /* the last frame */
+        {0x10001f001, 0, 1, 0},
+        {0x100000000, 0x1000fffff, 1, 0x100000},
+        {0x100000000, 0xffffffff, 1, 0},
+        {0x1000000, 0xffffffff, 1, 0x1000},
+        {0xfff000, 0xffffffff, 1, 0x1000},
+        {0x1005000, 0x1005fff, 1, 0x1005}, /* one frame is left of the request */
+        {0x1005000, 0x1005ffe, 1, 0},
+        {0x105000, 0xffffff, 1, 0x105},
+        {0x1000, 0xffffff, 1, 0x100}, /* opens nothing below 1 MiB */
+        {0x12000, 0xfffff, 1, 0x12},
+        {0x30000, 0xfffff, 1, 0},
+        {0xff8000, 0xffffffff, 0x28, 0xff8}, /* across the border of two zones */
+        {0xff9000, 0xffffffff, 0x28, 0},
+        {0xff9000, 0xffffffff, 0x27, 0xff9},
+        {UINT64_MAX, 0, 1, 0},
+        {UINT64_MAX, UINT64_MAX, 1, 0},
+    };
+
+    for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
+        struct mm_frame_request request = {.lowest = mm_phys(row[i].lowest),
+                                           .highest = mm_phys(row[i].highest),
+                                           .count_frames = row[i].count};
+        uint64_t first;
+
+        mm_test_row("lowest", i);
+        FIXTURE(&machine, NULL, RAM(0x10, 0x20), RAM(0x100, 0x20), RAM(0xff8, 0x28),
+                RAM(0x100000, 0x20));
+        CHECK_ERR(try(&request, &first), row[i].first != 0 ? MM_OK : MM_ERR_NO_MEMORY);
+        CHECK_EQ(first, row[i].first);
+        CHECK_EQ(mm_pmm_check(&machine.pmm, NULL), 0);
+    }
+}
+
+/* A search from the middle says nothing of what lies before it. */
+TEST(pmm_search_from_a_lowest_address_hides_no_free_frame)
+{
+    struct mm_frame_request late = {.lowest = mm_phys(0x2400000)};
+    uint64_t first;
+    mm_phys_t out;
+
+    FIXTURE(&machine, NULL, RAM(0x2000, 0x600));
+    CHECK_OK(try(&late, &first));
+    CHECK_EQ(first, 0x2400);
+    CHECK_EQ(mm_pmm_check(&machine.pmm, NULL), 0);
+    CHECK_OK(mm_pmm_alloc_frame(&machine.pmm, &out));
+    CHECK_EQ(mm_frame_of(out), 0x2000);
+}
+
 TEST(pmm_falls_back_to_lower_zones_when_the_higher_are_full)
 {
     static const uint64_t zone[] = {0x100000, 0x1000, 0x100};

@@ -133,6 +133,58 @@ TEST(heap_and_tables_stay_inside_a_window_smaller_than_the_ram)
     CHECK_EQ(mm_check(&mm, NULL), 0);
 }
 
+/* The PMM's best frames lie outside the window, which the zeroing must not need. */
+TEST(zeroed_dma_memory_may_lie_outside_a_window_smaller_than_the_ram)
+{
+    struct mm_dma_request request = {.bytes = 3 * PAGE, .flags = MM_FRAME_ZERO};
+    struct mm_dma dma;
+
+    boot_from_dump(&m, &boot_dumps[3]); /* bios-4G: the window shows the first GiB */
+    m.info.root = MM_ROOT_ADOPT;
+    CHECK_OK(start());
+    CHECK_OK(mm_dma_alloc(&mm.area, &request, &dma));
+    CHECK(dma.phys.raw >= GIB(4));
+    CHECK(mm_phys_pointer(&mm, dma.phys) == NULL);
+    CHECK_EQ(fake_read64(mm_virt_of(dma.pointer)).phys.raw, dma.phys.raw);
+    CHECK_OK(mm_dma_free(&mm.area, &dma));
+    CHECK_EQ(mm_check(&mm, NULL), 0);
+}
+
+/* 0 to 4 MiB and 32 to 48 MiB of 64: frames lie free in front of, between and behind the pieces. */
+TEST(heap_uses_every_piece_of_a_window_with_several)
+{
+    const struct mm_window_piece *all = &fake_window()->piece[0];
+    uint64_t bytes = 0, inside[2] = {0, 0}, free = 0;
+    void *block;
+
+    begin(TABLES_PHYS);
+    memset(&m.info.window, 0, sizeof m.info.window);
+    CHECK_OK(mm_window_add(&m.info.window, mm_phys(0), MIB(4), all->virt));
+    CHECK_OK(
+        mm_window_add(&m.info.window, mm_phys(MIB(32)), MIB(16), mm_virt_add(all->virt, MIB(32))));
+    CHECK_OK(start());
+    while ((block = mm_heap_alloc(&mm.heap, 60000)) != NULL) {
+        mm_phys_t phys;
+
+        CHECK(fake_ram_phys(block, &phys));
+        CHECK(phys.raw + 60000 <= MIB(4) || (phys.raw >= MIB(32) && phys.raw + 60000 <= MIB(48)));
+        inside[phys.raw >= MIB(32)]++;
+        bytes += 60000;
+    }
+    CHECK(bytes > MIB(14));
+    CHECK(inside[0] > 0 && inside[1] > 0);
+    while (mm_heap_alloc(&mm.heap, 1) != NULL)
+        ;
+    for (uint64_t at = MIB(1); at < MIB(48); at = at == MIB(4) - PAGE ? MIB(32) : at + PAGE) {
+        struct mm_frame_info info;
+
+        mm_pmm_query(&mm.pmm, mm_phys(at), &info);
+        free += info.state == MM_FRAME_FREE ? 1 : 0;
+    }
+    CHECK_EQ(free, 0); /* the last page of the window was found */
+    CHECK_EQ(mm_check(&mm, NULL), 0);
+}
+
 TEST(adopted_root_that_maps_something_in_the_kernel_area_is_refused)
 {
     struct mm_start_failure *w = &why;
@@ -228,9 +280,127 @@ TEST(reclaim_of_the_information_spares_a_module_in_the_same_page)
     begin(TABLES_PHYS);
     CHECK_OK(start());
     hash = boot_hash(m.module[0].start.raw, m.module[0].bytes);
-    CHECK_OK(reclaim(MM_RECLAIM_INFO));
+    CHECK_ERR(reclaim(MM_RECLAIM_INFO), MM_ERR_BUSY); /* it is all in that page */
     take_and_fill_all();
     CHECK_EQ(boot_hash(m.module[0].start.raw, m.module[0].bytes), hash);
+}
+
+/* ---- what the boot information points to, in frames of a module ---- */
+
+#define PVH_INFO   UINT64_C(0x500000)
+#define PVH_MAP    UINT64_C(0x600800) /* in the first frame of the module */
+#define PVH_LIST   UINT64_C(0x604100) /* in its last one, as the texts */
+#define PVH_LINE   UINT64_C(0x604200)
+#define PVH_TEXT   UINT64_C(0x604300)
+#define PVH_MODULE UINT64_C(0x600900) /* to 0x604100 */
+
+static void begin_pvh(void)
+{
+    uint64_t *start, *map, *list;
+
+    boot_begin(&m, MIB(64));
+    start = boot_words(PVH_INFO);
+    map = fake_ram(mm_phys(PVH_MAP), 24);
+    list = fake_ram(mm_phys(PVH_LIST), 32);
+    memset(start, 0, PAGE);
+    start[0] = UINT64_C(1) << 32 | 0x336ec578; /* version, magic */
+    start[1] = UINT64_C(1) << 32;              /* one module */
+    start[2] = PVH_LIST;
+    start[3] = PVH_LINE;
+    start[5] = PVH_MAP;
+    start[6] = 1;
+    map[0] = 0;
+    map[1] = MIB(64);
+    map[2] = 1;
+    list[0] = PVH_MODULE;
+    list[1] = PVH_LIST - PVH_MODULE;
+    list[2] = PVH_TEXT;
+    list[3] = 0;
+    strcpy(fake_ram(mm_phys(PVH_LINE), 16), "root=/dev/ram");
+    strcpy(fake_ram(mm_phys(PVH_TEXT), 16), "initrd");
+    m.info.protocol = MM_BOOT_PVH;
+    m.info.info = mm_phys(PVH_INFO);
+}
+
+TEST(reclaim_of_modules_spares_lists_and_texts_in_their_frames)
+{
+    begin_pvh();
+    CHECK_OK(start());
+    CHECK_OK(reclaim(MM_RECLAIM_MODULES));
+    CHECK_EQ(added, 3 * PAGE);
+    CHECK_EQ(kept, 2 * PAGE); /* the first and the last of five */
+    take_and_fill_all();
+    CHECK_TEXT(mm_boot_text_pointer(&mm.window, mm.boot.command_line), "root=/dev/ram");
+    CHECK_TEXT(mm_boot_text_pointer(&mm.window, mm.module[0].text), "initrd");
+    CHECK_EQ(*(uint64_t *)fake_ram(mm_phys(PVH_MAP + 8), 8), MIB(64));
+    CHECK_EQ(*(uint64_t *)fake_ram(mm_phys(PVH_LIST), 8), PVH_MODULE);
+    CHECK_EQ(mm_check(&mm, NULL), 0);
+}
+
+TEST(reclaim_of_the_information_spares_modules_that_lists_and_texts_share_frames_with)
+{
+    uint64_t hash;
+
+    begin_pvh();
+    CHECK_OK(start());
+    hash = boot_hash(PVH_MODULE, PVH_LIST - PVH_MODULE);
+    CHECK_OK(reclaim(MM_RECLAIM_INFO));
+    CHECK_EQ(added, PAGE); /* of start_info alone */
+    CHECK_EQ(kept, 2 * PAGE);
+    take_and_fill_all();
+    CHECK_EQ(boot_hash(PVH_MODULE, PVH_LIST - PVH_MODULE), hash);
+}
+
+TEST(reclaim_of_modules_and_information_takes_the_frames_of_both)
+{
+    begin_pvh();
+    CHECK_OK(start());
+    CHECK_OK(reclaim(MM_RECLAIM_INFO | MM_RECLAIM_MODULES));
+    CHECK_EQ(added, 6 * PAGE);
+    CHECK_EQ(kept, 0);
+    CHECK_EQ(mm_check(&mm, NULL), 0);
+}
+
+/* A frame that was handed over may be a page table now, and so in use: it is the PMM's. */
+TEST(reclaim_again_does_not_count_what_the_pmm_got_before)
+{
+    struct mm_map_request request = {.virt = mm_virt(UINT64_C(0xffffa00000000000)),
+                                     .phys = mm_phys(GIB(8)),
+                                     .bytes = PAGE,
+                                     .prot = MM_PROT_RW};
+    mm_phys_t frame, table;
+
+    begin(0x500000);
+    m.info.root = MM_ROOT_OWN;
+    CHECK_OK(start());
+    while (mm_pmm_alloc_frame(&mm.pmm, &frame) == MM_OK)
+        table = frame; /* the last one goes back for the scratch map */
+    CHECK_OK(mm_pmm_free_frame(&mm.pmm, table));
+    CHECK_OK(reclaim(MM_RECLAIM_INFO | MM_RECLAIM_MODULES));
+    CHECK(added > 4 * PAGE && kept == 0);
+    CHECK_OK(mm_pmm_alloc_frame(&mm.pmm, &frame));
+    CHECK_OK(mm_space_map(&mm.kernel, &request, NULL)); /* tables from what was reclaimed */
+    CHECK_OK(reclaim(MM_RECLAIM_INFO | MM_RECLAIM_MODULES));
+    CHECK_EQ(added + kept, 0);
+    CHECK_EQ(mm_check(&mm, NULL), 0);
+}
+
+/* The image ends at 0x32f000, and a module begins at 0x33b000. */
+TEST(reclaim_on_a_stack_at_the_end_of_the_image_keeps_nothing_beside_it)
+{
+    static const struct fake_anchor anchor[] = {
+        {MM_VIRT(KERNEL_BASE + TEXT_PHYS), 1, MM_PROT_EXEC},
+        {MM_VIRT(KERNEL_BASE + IMAGE_END - 16), 8, MM_PROT_WRITE},
+        {MM_VIRT(KERNEL_BASE + GDT_PHYS), 40, MM_PROT_READ},
+    };
+
+    begin(TABLES_PHYS);
+    fake_anchors(anchor, 3, false);
+    CHECK_OK(start());
+    CHECK_OK(reclaim(MM_RECLAIM_INFO | MM_RECLAIM_MODULES));
+    CHECK_EQ(kept, 0);
+    CHECK_OK(reclaim(MM_RECLAIM_LOADER));
+    CHECK_EQ(added + kept, 0);
 }
 
 /* The stack of the boot code in memory that the loader owns: in use while it is used. */
@@ -249,7 +419,83 @@ TEST(reclaim_keeps_the_stack_in_use)
     anchor[1].virt = mm_virt(KERNEL_BASE + STACK_PHYS + 0xff0);
     fake_anchors(anchor, 3, false);
     CHECK_OK(reclaim(MM_RECLAIM_LOADER));
-    CHECK_EQ(added, PAGE);
+    CHECK_EQ(added, 33 * PAGE); /* 64 KiB on either side of the page */
+    CHECK_EQ(kept, 0);
+}
+
+/* A stack of the loader, 16 KiB at 40 MiB, its pointer in the second page. */
+#define LOADER_STACK UINT64_C(0x2800000)
+
+static void begin_on_loader_stack(enum mm_mem_type type)
+{
+    static const struct fake_anchor anchor[] = {
+        {MM_VIRT(KERNEL_BASE + TEXT_PHYS), 1, MM_PROT_EXEC},
+        {MM_VIRT(LOADER_STACK + 0x1ff0), 8, MM_PROT_WRITE},
+        {MM_VIRT(KERNEL_BASE + GDT_PHYS), 40, MM_PROT_READ},
+    };
+
+    boot_begin(&m, MIB(64));
+    fake_anchors(anchor, 3, false);
+    memset(&mm, 0, sizeof mm);
+    CHECK_OK(mm_memmap_init(&mm.map, mm.range, MM_MAP_RANGES, 46));
+    CHECK_OK(mm_memmap_add(&mm.map, mm_phys(0), MIB(64), MM_MEM_USABLE));
+    CHECK_OK(mm_memmap_add(&mm.map, mm_phys(LOADER_STACK), KIB(16), type));
+    m.info.root = MM_ROOT_ADOPT;
+}
+
+static enum mm_err start_with_map(void)
+{
+    enum mm_err err;
+
+    fake_interrupts(false);
+    err = mm_start(&mm, &m.info, &why);
+    fake_interrupts(true);
+    return err;
+}
+
+static void stack_is_kept(void)
+{
+    uint64_t hash = boot_hash(LOADER_STACK, KIB(16));
+
+    take_and_fill_all();
+    CHECK_EQ(boot_hash(LOADER_STACK, KIB(16)), hash);
+    CHECK_EQ(mm_check(&mm, NULL), 0);
+}
+
+/* The frames of those who called mm_start() lie in other pages than the stack pointer. */
+TEST(start_on_a_stack_in_usable_memory_hands_out_no_page_of_it)
+{
+    begin_on_loader_stack(MM_MEM_USABLE);
+    CHECK_OK(start_with_map());
+    stack_is_kept();
+}
+
+TEST(reclaim_on_a_stack_of_the_loader_hands_out_no_page_of_it)
+{
+    begin_on_loader_stack(MM_MEM_BOOT_RECLAIM);
+    CHECK_OK(start_with_map());
+    CHECK_ERR(reclaim(MM_RECLAIM_LOADER), MM_ERR_BUSY);
+    stack_is_kept();
+}
+
+/* 1 MiB, which no rule about stacks covers: the keep list is for it, under an adopted root too. */
+TEST(keep_list_keeps_a_large_stack_under_an_adopted_root)
+{
+    const uint64_t start = LOADER_STACK - MIB(1) + KIB(16), bytes = MIB(1);
+    const struct mm_keep keep = {
+        .virt = mm_virt(start), .phys = mm_phys(start), .bytes = bytes, .prot = MM_PROT_RW};
+    uint64_t hash;
+
+    begin_on_loader_stack(MM_MEM_BOOT_RECLAIM);
+    m.info.keep = &keep;
+    m.info.keep_count = 1;
+    CHECK_OK(start_with_map());
+    CHECK_OK(reclaim(MM_RECLAIM_LOADER)); /* there is nothing else of the loader's */
+    CHECK_EQ(added + kept, 0);
+    hash = boot_hash(start, bytes);
+    take_and_fill_all();
+    CHECK_EQ(boot_hash(start, bytes), hash);
+    CHECK_EQ(mm_check(&mm, NULL), 0);
 }
 
 TEST(reclaim_of_acpi_tables_adds_them_once)
@@ -264,6 +510,27 @@ TEST(reclaim_of_acpi_tables_adds_them_once)
     CHECK_EQ(mm_pmm_free_frames(&mm.pmm), free + added / PAGE);
     CHECK_OK(reclaim(MM_RECLAIM_ACPI));
     CHECK_EQ(added, 0);
+}
+
+/* The tables end 256 bytes into a frame of which the rest is a hole. */
+TEST(reclaim_of_acpi_tables_adds_no_frame_that_is_memory_in_part)
+{
+    struct mm_frame_info info;
+
+    begin_on_loader_stack(MM_MEM_BOOT_RECLAIM);
+    CHECK_OK(mm_memmap_init(&mm.map, mm.range, MM_MAP_RANGES, 46));
+    CHECK_OK(mm_memmap_add(&mm.map, mm_phys(0), MIB(48), MM_MEM_USABLE));
+    CHECK_OK(mm_memmap_add(&mm.map, mm_phys(MIB(48)), 0x1100, MM_MEM_ACPI_RECLAIM));
+    m.info.root = MM_ROOT_OWN;
+    boot_anchors();
+    CHECK_OK(start_with_map());
+    CHECK(mm_phys_pointer(&mm, mm_phys(MIB(48) + 0x10ff)) != NULL); /* to be read */
+    CHECK_OK(reclaim(MM_RECLAIM_ACPI));
+    CHECK_EQ(added, PAGE);
+    CHECK_EQ(kept, 0);
+    mm_pmm_query(&mm.pmm, mm_phys(MIB(48) + PAGE), &info);
+    CHECK_EQ(info.state, MM_FRAME_UNMANAGED);
+    CHECK_EQ(mm_check(&mm, NULL), 0);
 }
 
 TEST(reclaim_of_nothing_or_of_unknown_words_is_refused)

@@ -448,23 +448,56 @@ TEST(dma_alloc_obeys_each_limit)
     check_all();
 }
 
-TEST(dma_alloc_zeroes_when_asked)
+static void dirty_free_frames(bool check)
 {
-    struct mm_dma_request request = {.bytes = 3 * PAGE, .flags = MM_FRAME_ZERO};
-    struct mm_dma dma;
-
-    begin(MIB(16));
     for (uint64_t at = MIB(1); at < MIB(16); at += PAGE) {
+        uint8_t *bytes = fake_ram(mm_phys(at), PAGE);
         struct mm_frame_info info;
 
         mm_pmm_query(&t.pmm, mm_phys(at), &info);
-        if (info.state == MM_FRAME_FREE)
-            memset(fake_ram(mm_phys(at), PAGE), 0xa5, PAGE);
+        if (info.state == MM_FRAME_FREE && check)
+            CHECK(bytes[0] == 0xa5 && bytes[PAGE - 1] == 0xa5);
+        else if (info.state == MM_FRAME_FREE)
+            memset(bytes, 0xa5, PAGE);
     }
+}
+
+/* The PMM's window shows the frames, or others, or there is none: each type, each time. */
+TEST(dma_alloc_zeroes_when_asked)
+{
+    struct mm_dma_request request = {.bytes = 3 * PAGE, .flags = MM_FRAME_ZERO};
+
+    for (unsigned i = 0; i < 9; i++) {
+        struct mm_window low = MM_ZERO;
+        struct fake_counts before;
+        struct mm_dma dma;
+
+        mm_test_row("window and type", i);
+        begin(MIB(16));
+        CHECK_OK(mm_window_add(&low, mm_phys(0), MIB(1), fake_window()->piece[0].virt));
+        t.pmm.window = i % 3 == 0 ? fake_window() : i % 3 == 1 ? &low : NULL;
+        request.type = i < 3 ? MM_MEMTYPE_WB : i < 6 ? MM_MEMTYPE_UC : MM_MEMTYPE_WC;
+        dirty_free_frames(false);
+        before = fake_counts();
+        CHECK_OK(mm_dma_alloc(&t.area, &request, &dma));
+        for (uint64_t at = 0; at < dma.bytes; at += 8)
+            CHECK_EQ(fake_read64(mm_virt(raw(dma.pointer) + at)).value, 0);
+        dirty_free_frames(true); /* and nothing else is zeroed */
+        CHECK_EQ(fake_counts().frame_maps - before.frame_maps,
+                 fake_counts().frame_unmaps - before.frame_unmaps);
+        CHECK_OK(mm_dma_free(&t.area, &dma));
+    }
+}
+
+TEST(dma_alloc_does_not_zero_unasked)
+{
+    struct mm_dma_request request = {.bytes = PAGE};
+    struct mm_dma dma;
+
+    begin(MIB(16));
+    dirty_free_frames(false);
     CHECK_OK(mm_dma_alloc(&t.area, &request, &dma));
-    for (uint64_t at = 0; at < dma.bytes; at += 8)
-        CHECK_EQ(fake_read64(mm_virt(raw(dma.pointer) + at)).value, 0);
-    CHECK_OK(mm_dma_free(&t.area, &dma));
+    CHECK_EQ(fake_read64(mm_virt_of(dma.pointer)).value, UINT64_C(0xa5a5a5a5a5a5a5a5));
 }
 
 TEST(dma_alloc_that_fails_at_any_step_changes_nothing)

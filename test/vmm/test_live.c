@@ -19,6 +19,7 @@ static uint64_t *foreign(unsigned table)
 /* Identity map of 1 GiB by a 1 GiB page, and 2 MiB of 4 KiB pages at the top of the lower half. */
 static void foreign_start(void)
 {
+    fake_reset();
     fixture_machine(4, true, 1);
     fake_ram_add(mm_phys(FOREIGN), 16 * K4);
     foreign(0)[0] = (FOREIGN + 1 * K4) | 3;
@@ -60,7 +61,7 @@ TEST(reserve_live_keeps_tables_stack_and_descriptor_tables)
         {mm_virt(0x200010), 1, MM_PROT_EXEC},
         {mm_virt(TOP_PAGES + 8 * K4 + 0xff8), 8, MM_PROT_WRITE},
         {mm_virt(0x300ff0), 0x20, MM_PROT_READ}, /* two frames */
-        {mm_virt(TOP_PAGES + 32 * K4), 16 * 256, MM_PROT_READ},
+        {mm_virt(TOP_PAGES + 40 * K4), 16 * 256, MM_PROT_READ},
     };
 
     foreign_start();
@@ -76,12 +77,119 @@ TEST(reserve_live_keeps_tables_stack_and_descriptor_tables)
         CHECK_EQ(use_of(FOREIGN + i * K4), table ? MM_USE_BOOT : MM_USE_FREE);
     }
     CHECK_EQ(use_of(16 * MIB + 8 * K4), MM_USE_BOOT);
-    CHECK_EQ(use_of(16 * MIB + 9 * K4), MM_USE_FREE);
     CHECK_EQ(use_of(0x300000), MM_USE_BOOT);
     CHECK_EQ(use_of(0x301000), MM_USE_BOOT);
     CHECK_EQ(use_of(0x302000), MM_USE_FREE);
-    CHECK_EQ(use_of(16 * MIB + 32 * K4), MM_USE_BOOT);
+    CHECK_EQ(use_of(16 * MIB + 39 * K4), MM_USE_FREE);
+    CHECK_EQ(use_of(16 * MIB + 40 * K4), MM_USE_BOOT);
+    CHECK_EQ(use_of(16 * MIB + 41 * K4), MM_USE_FREE);
     CHECK_EQ(use_of(0x200000), MM_USE_FREE); /* code is the image's, reserved as such */
+}
+
+/* The stack pointer in page 40 of 512 at the top of the lower half; frames run backwards there, so
+ * that neither order nor contiguity of frames matters. Pages `low` and `high` are not mapped. */
+static void stack_start(uint64_t page, unsigned low, unsigned high)
+{
+    const struct fake_anchor anchor[] = {
+        {mm_virt(0x200010), 1, MM_PROT_EXEC},
+        {mm_virt(TOP_PAGES + page * K4 + 0x800), 8, MM_PROT_WRITE},
+    };
+
+    foreign_start();
+    for (unsigned i = 0; i < 512; i++)
+        foreign(9)[i] = i == low || i == high ? 0 : (16 * MIB + (511 - i) * K4) | 3;
+    fake_anchors(anchor, 2, false);
+    memmap_begin();
+    add(0, 256 * MIB, MM_MEM_USABLE);
+}
+
+/* Exactly the frames of pages [first, last] are reserved. */
+static void stack_is(unsigned first, unsigned last)
+{
+    for (unsigned i = 0; i < 512; i++) {
+        mm_test_row("page", i);
+        CHECK_EQ(use_of(16 * MIB + (511 - i) * K4),
+                 i >= first && i <= last ? MM_USE_BOOT : MM_USE_FREE);
+    }
+    CHECK_EQ(mm_memmap_check(&memmap, NULL), 0);
+}
+
+TEST(reserve_live_keeps_what_is_mapped_around_the_stack_pointer)
+{
+    static const struct {
+        unsigned page, low, high; /* of the stack pointer; not mapped */
+        unsigned first, last;     /* reserved */
+    } row[] = {
+        {40, 512, 512, 24, 56}, /* 64 KiB on either side */
+        {40, 24, 56, 25, 55},   /* up to a gap, the last page of the reach */
+        {40, 39, 41, 40, 40},   /* guard pages */
+        {40, 30, 512, 31, 56},    {3, 512, 512, 0, 19}, /* below is nothing */
+        {505, 512, 512, 489, 511} /* above begins the hole between the halves */
+    };
+
+    for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
+        stack_start(row[i].page, row[i].low, row[i].high);
+        CHECK_OK(mm_memmap_finish(&memmap));
+        CHECK_OK(mm_vmm_reserve_live(&memmap, fake_window(), NULL));
+        stack_is(row[i].first, row[i].last);
+    }
+}
+
+TEST(reserve_live_leaves_the_ends_of_a_named_stack_to_who_named_it)
+{
+    static const enum mm_mem_use use[] = {MM_USE_IMAGE, MM_USE_KEEP, MM_USE_MODULE};
+
+    for (unsigned i = 0; i < 3; i++) {
+        stack_start(40, 512, 512);
+        CHECK_OK(mm_memmap_reserve(&memmap, mm_phys(16 * MIB + 471 * K4), K4, use[i]));
+        CHECK_OK(mm_memmap_finish(&memmap));
+        CHECK_OK(mm_vmm_reserve_live(&memmap, fake_window(), NULL));
+        CHECK_EQ(use_of(16 * MIB + 471 * K4), use[i]);
+        CHECK_EQ(use_of(16 * MIB + 472 * K4), i == 2 ? MM_USE_BOOT : MM_USE_FREE);
+        CHECK_EQ(use_of(16 * MIB + 470 * K4), i == 2 ? MM_USE_BOOT : MM_USE_FREE);
+    }
+}
+
+/* Early memory beside the stack is an odd neighbour, but nobody else gets it. */
+TEST(reserve_live_passes_by_early_memory_beside_the_stack)
+{
+    struct mm_memmap_request early = {.bytes = 5 * K4, .highest = mm_phys(16 * MIB + 480 * K4 - 1)};
+    mm_phys_t taken;
+
+    stack_start(40, 512, 512);
+    CHECK_OK(mm_memmap_finish(&memmap));
+    CHECK_OK(mm_memmap_take(&memmap, &early, &taken));
+    CHECK_OK(mm_vmm_reserve_live(&memmap, fake_window(), NULL));
+    CHECK_EQ(use_of(16 * MIB + 474 * K4), MM_USE_BOOT); /* page 37 */
+    CHECK_EQ(use_of(16 * MIB + 475 * K4), MM_USE_EARLY);
+    CHECK_EQ(use_of(16 * MIB + 480 * K4), MM_USE_BOOT); /* page 31 */
+    CHECK_EQ(mm_memmap_check(&memmap, NULL), 0);
+}
+
+/* Page 0 and the last page of all have a neighbour on one side only. */
+TEST(reserve_live_finds_the_stack_at_both_ends_of_the_addresses)
+{
+    static const uint64_t stack[] = {0x800, 0x3800, ~UINT64_C(0xfff) + 0xff8, UINT64_MAX - 0x37ff};
+
+    for (unsigned i = 0; i < 4; i++) {
+        const struct fake_anchor anchor[] = {
+            {mm_virt(0x200010), 1, MM_PROT_EXEC},
+            {mm_virt(stack[i]), 8, MM_PROT_WRITE},
+        };
+
+        foreign_start();
+        foreign(0)[511] = (FOREIGN + 2 * K4) | 3; /* the last 1 GiB to the second */
+        foreign(2)[511] = GIB | 0x83;
+        fake_anchors(anchor, 2, false);
+        memmap_begin();
+        add(0, 4 * GIB, MM_MEM_USABLE);
+        CHECK_OK(mm_memmap_finish(&memmap));
+        CHECK_OK(mm_vmm_reserve_live(&memmap, fake_window(), NULL));
+        CHECK_EQ(use_of(0), i < 2 ? MM_USE_BOOT : MM_USE_FREE);
+        CHECK_EQ(use_of(2 * GIB - K4), i < 2 ? MM_USE_FREE : MM_USE_BOOT);
+        CHECK_EQ(use_of(GIB), MM_USE_FREE);
+        CHECK_EQ(use_of(GIB - K4), MM_USE_FREE);
+    }
 }
 
 TEST(reserve_live_passes_by_tables_that_map_themselves)
