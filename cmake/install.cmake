@@ -1,4 +1,4 @@
-# cmake --install: libmm.a, include/mm/ and the package that find_package(mm) finds.
+# cmake --install: libmm.a, include/mm/, and what find_package(mm) and pkg-config find.
 
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
@@ -28,3 +28,10 @@ install(FILES ${PROJECT_BINARY_DIR}/install/mmConfig.cmake DESTINATION ${mm_pack
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/install/mmConfigVersion.cmake
   COMPATIBILITY SameMinorVersion ARCH_INDEPENDENT)
 install(FILES ${PROJECT_BINARY_DIR}/install/mmConfigVersion.cmake DESTINATION ${mm_package_dir})
+
+# Relative to the file itself, however deep the directory of libraries is.
+set(mm_pc_dir ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+file(RELATIVE_PATH mm_pc_to_prefix /prefix/${mm_pc_dir} /prefix)
+string(REGEX REPLACE "/$" "" mm_pc_to_prefix ${mm_pc_to_prefix})
+configure_file(${PROJECT_SOURCE_DIR}/cmake/mm.pc.in ${PROJECT_BINARY_DIR}/install/mm.pc @ONLY)
+install(FILES ${PROJECT_BINARY_DIR}/install/mm.pc DESTINATION ${mm_pc_dir})

@@ -1,4 +1,4 @@
-# Sourced by scripts/run, scripts/test and .ci/run: getting the tools they need.
+# Sourced by scripts/run, scripts/test and scripts/cross-toolchain: getting the tools they need.
 #
 #   want WHAT PACKAGE WHY    WHAT is a command, or a file by its full path
 #   install_missing          installs the packages of what is not there, or stops
@@ -77,7 +77,8 @@ install_missing() {
                 $missing_packages; } </dev/null || die 'apt-get failed'
         missing_packages=''
     fi
-    version=$(cmake --version | sed -n 's/^cmake version \([0-9]*\.[0-9]*\).*/\1/p')
-    [ "${version%.*}" -gt 3 ] || [ "${version#*.}" -ge 25 ] ||
-        die "cmake 3.25 or newer is needed, this is $version"
+    have cmake || return 0 # nobody wanted it
+    cmake_version=$(cmake --version | sed -n 's/^cmake version \([0-9]*\.[0-9]*\).*/\1/p')
+    [ "${cmake_version%.*}" -gt 3 ] || [ "${cmake_version#*.}" -ge 25 ] ||
+        die "cmake 3.25 or newer is needed, this is $cmake_version"
 }
