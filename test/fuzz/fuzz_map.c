@@ -34,9 +34,9 @@ struct model {
     uint64_t base, limit;
     bool finished;
     uint64_t dropped;
-    uint8_t usable[UNITS];
+    uint8_t lent[UNITS]; /* greatest type of memory that is handed out, now or when reclaimed */
     uint8_t node[UNITS];
-    uint8_t type[FRAMES]; /* what is not usable; NONE otherwise */
+    uint8_t type[FRAMES]; /* greatest type of all other memory */
     uint8_t use[FRAMES];
 };
 
@@ -46,11 +46,16 @@ static struct mm_mem_range storage[AMPLE], before[AMPLE];
 
 /* ---- what the model says ---- */
 
+static bool is_lent(unsigned type)
+{
+    return type >= MM_MEM_USABLE && type <= MM_MEM_ACPI_RECLAIM;
+}
+
 static unsigned unit_type(unsigned u)
 {
-    if (model.type[u / UNITS_FRAME] != MM_MEM_NONE)
-        return model.type[u / UNITS_FRAME];
-    return model.usable[u] != 0 ? MM_MEM_USABLE : MM_MEM_NONE;
+    unsigned type = model.type[u / UNITS_FRAME];
+
+    return type > model.lent[u] ? type : model.lent[u];
 }
 
 static bool frame_whole(unsigned f)
@@ -178,9 +183,9 @@ static enum mm_err add(const struct call *call, unsigned type)
     for (unsigned u = first; u < last; u++) {
         uint8_t *there = &model.type[u / UNITS_FRAME];
 
-        if (type == MM_MEM_USABLE)
-            model.usable[u] = 1;
-        else if (*there < type)
+        if (is_lent(type))
+            there = &model.lent[u];
+        if (*there < type)
             *there = (uint8_t)type;
     }
     if (type == MM_MEM_USABLE && call->end > beyond) {
@@ -220,9 +225,14 @@ static enum mm_err reserve_answer(unsigned first, unsigned last)
 
 static void frames_use(unsigned first, unsigned last, unsigned use)
 {
-    for (unsigned f = first; f < last; f++)
-        if (model.use[f] < use)
-            model.use[f] = (uint8_t)use;
+    for (unsigned f = first; f < last; f++) {
+        unsigned there = model.use[f], both = there > use ? there : use;
+
+        if ((there == MM_USE_MODULE && use == MM_USE_BOOTINFO) ||
+            (there == MM_USE_BOOTINFO && use == MM_USE_MODULE))
+            both = MM_USE_MODULE_INFO;
+        model.use[f] = (uint8_t)both;
+    }
 }
 
 static enum mm_err reserve(const struct call *call)
@@ -258,6 +268,22 @@ static enum mm_err reserve_pc(const struct call *call)
     return err;
 }
 
+/* What becomes of a frame: its greatest type if all of it may be handed out some day, or nothing of
+ * it. Else usable memory is a hole, and reclaimable memory stays with the firmware. */
+static unsigned frame_type(unsigned f)
+{
+    unsigned greatest = MM_MEM_NONE;
+    bool all = true;
+
+    for (unsigned u = f * UNITS_FRAME; u < (f + 1) * UNITS_FRAME; u++) {
+        greatest = unit_type(u) > greatest ? unit_type(u) : greatest;
+        all = all && is_lent(unit_type(u));
+    }
+    if (all || !is_lent(greatest))
+        return greatest;
+    return greatest == MM_MEM_USABLE ? MM_MEM_NONE : MM_MEM_ACPI_NVS;
+}
+
 static enum mm_err finish(void)
 {
     enum mm_err err = mm_memmap_finish(&map), expected = MM_ERR_NOT_FOUND;
@@ -272,12 +298,12 @@ static enum mm_err finish(void)
         return err;
     model.finished = true;
     for (unsigned f = 0; f < FRAMES; f++) {
-        uint8_t *usable = &model.usable[f * UNITS_FRAME], *node = &model.node[f * UNITS_FRAME];
-        bool whole = frame_whole(f);
+        uint8_t *node = &model.node[f * UNITS_FRAME];
+        unsigned type = frame_type(f);
 
-        memset(node, node[0], UNITS_FRAME);
-        if (!whole)
-            memset(usable, 0, UNITS_FRAME);
+        memset(node, unit_type(f * UNITS_FRAME) == MM_MEM_NONE ? 0 : node[0], UNITS_FRAME);
+        memset(&model.lent[f * UNITS_FRAME], 0, UNITS_FRAME);
+        model.type[f] = (uint8_t)type;
     }
     compare_totals();
     return MM_OK;
