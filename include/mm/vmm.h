@@ -152,7 +152,8 @@ struct mm_space {
     uint64_t table_limit;   /* (L) 0 = none */
     uint64_t mapped_frames; /* (L) 4 KiB pages mapped in what is this space's own */
     uint64_t leaf_count[3]; /* (L) of them, leaves of level 1, 2, 3 */
-    const void *unused[5];
+    uint64_t holds; /* (A) what keeps it from being destroyed; the top bit: it is destroyed */
+    const void *unused[4];
 };
 
 /* Details of a failure; every call that takes one accepts NULL. Filled only on failure. */
@@ -167,12 +168,13 @@ struct mm_space_fail {
  * Make an empty space. A user space shares the kernel's upper half, so the kernel space must
  * exist first, and the direct map must lie in that half: a root that does not show it would leave
  * libmm without its window. (The same holds for a window of yours under an adopted root; that is
- * not checked.)
+ * not checked.) What is in `space` before does not matter, unless it is a space of this VMM that
+ * lives: making another in its place would lose its tables.
  *
  * @flags   MM_SPACE_KERNEL or 0, with or without MM_SPACE_ALLOW_WX
- * Returns  MM_OK | MM_ERR_BAD_ARG | MM_ERR_EXISTS (second kernel space) | MM_ERR_NOT_FOUND (no
- *          kernel space yet) | MM_ERR_UNSUPPORTED (user space, direct map in the lower half)
- *          | MM_ERR_NO_MEMORY | MM_ERR_WINDOW
+ * Returns  MM_OK | MM_ERR_BAD_ARG | MM_ERR_EXISTS (second kernel space, or `space` lives)
+ *          | MM_ERR_NOT_FOUND (no kernel space yet) | MM_ERR_UNSUPPORTED (user space, direct map in
+ *          the lower half) | MM_ERR_NO_MEMORY | MM_ERR_WINDOW
  * Cost     O(top-level entries)
  */
 MM_NODISCARD enum mm_err mm_space_create(struct mm_vmm *vmm, struct mm_space *space,
@@ -197,8 +199,13 @@ MM_NODISCARD enum mm_err mm_space_adopt(struct mm_vmm *vmm, struct mm_space *spa
 /*
  * Free all tables of a space; what they mapped is not touched. May wait.
  *
- * Returns  MM_OK | MM_ERR_BUSY (loaded on a CPU, or the kernel space while user spaces live)
- *          | MM_ERR_GONE
+ * It is refused, and nothing has changed, while somebody still needs the space: a CPU that has it
+ * loaded, an unmap, protect or query that has begun (here or on another CPU, perhaps waiting there
+ * for a flush), a gather between mm_gather_begin() and mm_gather_end(), and for the kernel space
+ * each user space. What comes after the answer MM_OK gets MM_ERR_GONE, until the struct is used
+ * for something else: from then on nobody may use it as this space.
+ *
+ * Returns  MM_OK | MM_ERR_BUSY (see above) | MM_ERR_GONE
  * Cost     O(tables)
  */
 MM_NODISCARD enum mm_err mm_space_destroy(struct mm_space *space);
@@ -411,7 +418,7 @@ size_t mm_space_check(struct mm_space *space, const struct mm_check_sink *sink);
  *         mm_gather_frames(&gather, first, count);   back to the PMM, after the flush
  *     mm_gather_end(&gather);                        flush everywhere, then free. May wait
  *
- * A gather that is full flushes and frees on the spot and goes on, so unmap, protect and
+ * From begin to end a gather keeps its space from being destroyed. A gather that is full flushes and frees on the spot and goes on, so unmap, protect and
  * mm_gather_frames() with a gather may wait too. unmap without a gather has one on its stack.
  */
 #define MM_GATHER_TABLES 64u
@@ -423,7 +430,7 @@ struct mm_gather {
     void (*release)(void *context, mm_phys_t first, uint64_t count_frames);
     void *release_context;
     uint32_t table_count, run_count, page_count;
-    uint32_t flags; /* everything, kernel half, tables removed */
+    uint32_t flags; /* everything is to be flushed; the space is held */
     mm_phys_t table[MM_GATHER_TABLES];
     struct mm_phys_range run[MM_GATHER_RUNS];
     struct mm_virt_range page[MM_GATHER_PAGES];

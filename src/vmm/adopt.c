@@ -130,6 +130,7 @@ enum mm_err mm_space_adopt(struct mm_vmm *vmm, struct mm_space *space, struct mm
     cpu = mm_cpu_index();
     if (cpu < vmm->cpu_count) {
         vmm->active[cpu] = space;
+        space->holds = 1;
         mm_cpuset_add(&space->cpus, cpu);
     }
     vmm->kernel = space;

@@ -9,6 +9,8 @@
  * Invariants  I1 an entry is cleared before its address is put in here
  *             I2 nothing in `table` or `run` is freed before all CPUs concerned have flushed
  *             I3 flags has EVERYTHING, or every removed translation is in `page`
+ *             I4 a space is not destroyed while a gather of it is open: between two holds of its
+ *                lock, and in the flush, its tables and its struct stay what they were
  * Locking     Filled under the space's lock; flushed without it, since other CPUs are waited for.
  * Cost        Up to MM_MMU_FLUSH_CEILING single flushes, else one full one; one shootdown.
  * Rejected    Flushing per page: a hundred times the cost of the entry's store. Freeing at once and
@@ -33,7 +35,8 @@ void mm_gather_begin(struct mm_gather *gather, struct mm_space *space)
     gather->table_count = 0;
     gather->run_count = 0;
     gather->page_count = 0;
-    gather->flags = 0;
+    /* not of a space that is gone: mm_space_destroy() has one, and needs no hold */
+    gather->flags = mm_space_hold(gather->space) == MM_OK ? MM_GATHER_HOLDS : 0;
 }
 
 void mm_gather_everything(struct mm_gather *gather)
@@ -108,7 +111,8 @@ static void gather_flush_all_cpus(const struct mm_gather *gather)
     struct mm_vmm *vmm = gather->space->vmm;
     struct mm_cpuset others;
 
-    if (MM_BREAK_DROP_FLUSH || (gather->page_count == 0 && gather->flags == 0))
+    if (MM_BREAK_DROP_FLUSH ||
+        (gather->page_count == 0 && (gather->flags & MM_GATHER_EVERYTHING) == 0))
         return;
     if ((gather->flags & MM_GATHER_EVERYTHING) != 0)
         (void)mm_fetch_add_relaxed_u64(&vmm->full_flushes, 1);
@@ -147,7 +151,7 @@ void mm_gather_flush(struct mm_gather *gather)
     gather_flush_all_cpus(gather);
     gather_free(gather);
     gather->page_count = 0;
-    gather->flags = 0;
+    gather->flags &= ~MM_GATHER_EVERYTHING;
 }
 
 void mm_gather_frames(struct mm_gather *gather, mm_phys_t first, uint64_t count_frames)
@@ -188,6 +192,11 @@ void mm_gather_set_release(struct mm_gather *gather,
 
 void mm_gather_end(struct mm_gather *gather)
 {
-    if (gather != NULL)
-        mm_gather_flush(gather);
+    if (gather == NULL)
+        return;
+    mm_gather_flush(gather);
+    if ((gather->flags & MM_GATHER_HOLDS) == 0)
+        return;
+    gather->flags = 0; /* ending twice is harmless */
+    mm_space_unhold(gather->space);
 }

@@ -68,6 +68,8 @@ static enum mm_err unmap_and_flush(struct mm_change *change, uint32_t flags,
     enum mm_err err;
 
     mm_gather_begin(&gather, change->space);
+    if ((gather.flags & MM_GATHER_HOLDS) == 0)
+        return mm_fail(fail, MM_ERR_GONE, change->span.first, 0, mm_pte_empty());
     change->gather = &gather;
     err = unmap_span(change, flags, fail);
     mm_gather_end(&gather);
@@ -80,9 +82,11 @@ enum mm_err mm_space_unmap(struct mm_space *space, mm_virt_t virt, uint64_t byte
     struct mm_change change = {.space = space, .gather = gather};
     enum mm_err err;
 
-    if ((flags & ~MM_RANGE_HOLES) != 0 || (gather != NULL && gather->space != space))
+    if ((flags & ~MM_RANGE_HOLES) != 0)
         return mm_fail(fail, MM_ERR_BAD_ARG, virt.raw, 0, mm_pte_empty());
     err = mm_range_check(space, virt, bytes, &change.span, fail);
+    if (err == MM_OK && gather != NULL)
+        err = mm_range_check_gather(gather, space, virt, fail);
     if (err != MM_OK)
         return err;
     return gather != NULL ? unmap_span(&change, flags, fail)

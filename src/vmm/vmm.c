@@ -158,8 +158,10 @@ enum mm_err mm_cpu_exit(struct mm_vmm *vmm, unsigned cpu)
         return MM_ERR_BAD_ARG;
     space = vmm->active[cpu];
     vmm->active[cpu] = NULL;
-    if (space != NULL)
-        mm_cpuset_remove(&space->cpus, cpu);
     mm_cpuset_remove(&vmm->online, cpu);
+    if (space != NULL) {
+        mm_cpuset_remove(&space->cpus, cpu);
+        mm_space_unhold(space);
+    }
     return MM_OK;
 }

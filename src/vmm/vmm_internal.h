@@ -28,6 +28,9 @@
 #define MM_SPACE_LIVE 0x6c697665u /* "live" */
 #define MM_SPACE_GONE 0x676f6e65u /* "gone" */
 
+/* struct mm_space.holds: no more holds are given */
+#define MM_SPACE_CLOSED (UINT64_C(1) << 63)
+
 /* struct mm_vmm.state */
 #define MM_VMM_FROZEN    1u /* a user space was made: the kernel's top-level entries are fixed */
 #define MM_VMM_CPU_KNOWN 2u /* a CPU was prepared: `paging` says what it has */
@@ -99,6 +102,11 @@ static inline bool mm_space_is_kernel(const struct mm_space *space)
 /* MM_OK for a live space, MM_ERR_GONE for a destroyed one, MM_ERR_BAD_ARG for anything else,
  * NULL included. */
 enum mm_err mm_space_alive(const struct mm_space *space);
+
+/* Keep the space from being destroyed until mm_space_unhold(). MM_OK, else as mm_space_alive(). No
+ * lock, any context. */
+enum mm_err mm_space_hold(struct mm_space *space);
+void mm_space_unhold(struct mm_space *space);
 
 /* Set the fields of a space whose root is ready; counts start at zero, but for the root. */
 void mm_space_begin(struct mm_space *space, struct mm_vmm *vmm, mm_phys_t root, uint32_t flags);
@@ -208,7 +216,8 @@ struct mm_walker mm_walker_over(struct mm_space *space, struct mm_span span, voi
 /* Run to the end without a lock or a budget. */
 enum mm_err mm_walker_run_all(struct mm_walker *walker);
 
-/* Run to the end, taking the space's lock for a piece of MM_PIECE_TABLES at a time. */
+/* Run to the end, taking the space's lock for a piece of MM_PIECE_TABLES at a time. The space is
+ * held: between two pieces nobody destroys it. */
 enum mm_err mm_walker_run_pieces(struct mm_walker *walker, struct mm_space *space);
 
 /* ---- range.c: what the calls on ranges check and prepare ---- */
@@ -216,6 +225,10 @@ enum mm_err mm_walker_run_pieces(struct mm_walker *walker, struct mm_space *spac
 /* Alignment, canonical form, halves and the rules of the space; fills `out`. */
 enum mm_err mm_range_check(const struct mm_space *space, mm_virt_t virt, uint64_t bytes,
                            struct mm_span *out, struct mm_space_fail *fail);
+
+/* Is the gather one that may be used for the space: of it, and begun while it lived? */
+enum mm_err mm_range_check_gather(const struct mm_gather *gather, const struct mm_space *space,
+                                  mm_virt_t virt, struct mm_space_fail *fail);
 
 /* Rights that exist and that the space allows at `virt`. */
 enum mm_err mm_range_check_prot(const struct mm_space *space, uint64_t virt, uint32_t prot,
@@ -255,6 +268,7 @@ void mm_split_edges_locked(struct mm_space *space, const struct mm_span *span,
 /* ---- gather.c ---- */
 
 #define MM_GATHER_EVERYTHING 1u
+#define MM_GATHER_HOLDS      2u /* its space: from begin to end */
 
 void mm_gather_page(struct mm_gather *gather, uint64_t virt, uint64_t bytes);
 void mm_gather_table(struct mm_gather *gather, mm_phys_t table);

@@ -149,11 +149,7 @@ enum mm_err mm_walker_run_pieces(struct mm_walker *walker, struct mm_space *spac
         mm_lock_guard_t guard = mm_lock_take(&space->lock);
 
         walker->budget = MM_PIECE_TABLES;
-        err = mm_space_alive(space);
-        if (err == MM_OK)
-            err = mm_walker_run(walker);
-        else
-            (void)mm_fail(walker->fail, err, walker->virt, 0, mm_pte_empty());
+        err = mm_walker_run(walker);
         mm_lock_release(&space->lock, guard);
     } while (err == MM_OK && walker->progress != MM_WALKER_DONE);
     return err;
