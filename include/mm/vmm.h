@@ -184,8 +184,11 @@ MM_NODISCARD enum mm_err mm_space_create(struct mm_vmm *vmm, struct mm_space *sp
  * Make the kernel space out of the page tables that are loaded now (MM_ROOT_ADOPT). They are
  * walked and counted; those that the frame source does not own are never freed, so reserve them
  * before the first early allocation (mm_vmm_reserve_live()). Self-mapping ("recursive") entries are
- * refused. The space counts as loaded on the calling CPU. Leaves of the lower half lose their
- * global mark: it would keep them visible in user spaces.
+ * refused. The space counts as loaded on the calling CPU.
+ *
+ * Written are, when nothing can fail any more, the empty top-level entries of the kernel area, and
+ * nothing else. Global leaves of the lower half stay global; so that they are not visible in user
+ * spaces, a CPU that goes from this space to a user space flushes everything then.
  *
  * Tables that the loader uses in two places (identity map and higher half in one) stay shared and
  * are counted twice: what is changed through one address changes at the other too, and is not

@@ -233,6 +233,14 @@ enum mm_err mm_space_create(struct mm_vmm *vmm, struct mm_space *space, uint32_t
     return err;
 }
 
+/* Would translations of the lower half stay when this CPU goes from `before` to `space`? A CPU that
+ * has loaded nothing through libmm may be on the kernel space's root. */
+static bool low_half_stays(const struct mm_space *space, const struct mm_space *before)
+{
+    return (space->vmm->state & MM_VMM_LOW_GLOBAL) != 0 && !mm_space_is_kernel(space) &&
+           (before == NULL || mm_space_is_kernel(before));
+}
+
 /* Load a space that this CPU may load; `before` is what it has loaded. No interrupts. */
 static enum mm_err load_on(struct mm_space *space, struct mm_space *before, unsigned cpu)
 {
@@ -244,6 +252,8 @@ static enum mm_err load_on(struct mm_space *space, struct mm_space *before, unsi
     mm_fence_full(); /* pairs with the fence in flush_local() */
     space->vmm->active[cpu] = space;
     mm_mmu_load_root(space->root);
+    if (low_half_stays(space, before))
+        mm_mmu_flush_all();
     if (before != NULL && before != space) {
         mm_cpuset_remove(&before->cpus, cpu);
         mm_space_unhold(before);
@@ -356,7 +366,7 @@ static void leave_vmm(struct mm_space *space)
 
     if (mm_space_is_kernel(space)) {
         vmm->kernel = NULL;
-        vmm->state &= ~MM_VMM_FROZEN;
+        vmm->state &= ~(MM_VMM_FROZEN | MM_VMM_LOW_GLOBAL);
         return;
     }
     guard = mm_lock_take(&kernel->lock);

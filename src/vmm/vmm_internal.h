@@ -32,8 +32,9 @@
 #define MM_SPACE_CLOSED (UINT64_C(1) << 63)
 
 /* struct mm_vmm.state */
-#define MM_VMM_FROZEN    1u /* a user space was made: the kernel's top-level entries are fixed */
-#define MM_VMM_CPU_KNOWN 2u /* a CPU was prepared: `paging` says what it has */
+#define MM_VMM_FROZEN     1u /* a user space was made: the kernel's top-level entries are fixed */
+#define MM_VMM_CPU_KNOWN  2u /* a CPU was prepared: `paging` says what it has */
+#define MM_VMM_LOW_GLOBAL 4u /* the adopted kernel space has global leaves in its lower half */
 
 /* Tables that one hold of a space's lock may visit. */
 #define MM_PIECE_TABLES 64u
