@@ -8,7 +8,8 @@
  *             way to free a table.
  * Invariants  I1 an entry is cleared before its address is put in here
  *             I2 nothing in `table` or `run` is freed before all CPUs concerned have flushed
- *             I3 flags has EVERYTHING, or every removed translation is in `page`
+ *             I3 flags has EVERYTHING, or every removed translation is in `page`, and for each
+ *                removed table an address that it covered
  *             I4 a space is not destroyed while a gather of it is open: between two holds of its
  *                lock, and in the flush, its tables and its struct stay what they were
  * Locking     Filled under the space's lock; flushed without it, since other CPUs are waited for.
@@ -56,12 +57,28 @@ void mm_gather_page(struct mm_gather *gather, uint64_t virt, uint64_t bytes)
     gather->page_count++;
 }
 
-void mm_gather_table(struct mm_gather *gather, mm_phys_t table)
+/* Is an address in [virt, virt + bytes) flushed already? The latest are the likeliest. */
+static bool flushes_in(const struct mm_gather *gather, uint64_t virt, uint64_t bytes)
+{
+    for (uint32_t i = gather->page_count; i > 0; i--) {
+        if (gather->page[i - 1].start.raw - virt < bytes)
+            return true;
+    }
+    return false;
+}
+
+/*
+ * The way to the table may be cached in upper-level entries. Flushing any one page drops all of
+ * those on CPUs of Intel (SDM vol. 3A, 4.10.4.1) and on AMD's while EFER.TCE = 0, but with TCE = 1
+ * only those that lead to the page (APM vol. 2, 3.1.7). So a page below the table is flushed: as a
+ * rule it is one that was just removed; a table that was found empty has none.
+ */
+void mm_gather_table(struct mm_gather *gather, mm_phys_t table, uint64_t virt, uint64_t bytes)
 {
     MM_ASSERT(gather->table_count < MM_GATHER_TABLES);
     gather->table[gather->table_count++] = table;
-    if (gather->page_count == 0) /* no page whose flush drops the cached way to the table */
-        mm_gather_everything(gather);
+    if ((gather->flags & MM_GATHER_EVERYTHING) == 0 && !flushes_in(gather, virt, bytes))
+        mm_gather_page(gather, virt, MM_FRAME_BYTES);
 }
 
 static void flush_here(const struct mm_gather *gather)

@@ -332,7 +332,8 @@ static void teardown_leave(struct mm_walker *walker, struct mm_visit *visit, mm_
     if (walker->progress == MM_WALKER_PAUSED || !mm_table_is_ours(gather->space->vmm, table))
         return;
     mm_pte_store(visit->slot, mm_pte_empty());
-    mm_gather_table(gather, table);
+    mm_gather_everything(gather);
+    mm_gather_table(gather, table, visit->virt, mm_pt_bytes(visit->level));
 }
 
 /* No lock: the space is gone, so nobody else descends. Table by table a walker of the hardware
@@ -355,7 +356,8 @@ static void space_teardown(struct mm_space *space, struct mm_gather *gather)
             mm_gather_flush(gather);
         } while (walker.progress != MM_WALKER_DONE);
     }
-    mm_gather_table(gather, space->root);
+    mm_gather_everything(gather); /* global translations outlive a change of root */
+    mm_gather_table(gather, space->root, 0, UINT64_MAX);
 }
 
 static void leave_vmm(struct mm_space *space)
@@ -383,8 +385,6 @@ enum mm_err mm_space_destroy(struct mm_space *space)
     if (err != MM_OK)
         return err;
     mm_gather_begin(&gather, space);
-    if (mm_space_is_kernel(space))
-        mm_gather_everything(&gather); /* global translations outlive a change of root */
     space_teardown(space, &gather);
     mm_gather_end(&gather);
     leave_vmm(space);

@@ -43,7 +43,8 @@ static void unmap_leave(struct mm_walker *walker, struct mm_visit *visit, mm_pte
         return;
     mm_pte_store(visit->slot, mm_pte_empty());
     change->space->table_count--;
-    mm_gather_table(change->gather, mm_pte_phys(visit->entry, visit->level));
+    mm_gather_table(change->gather, mm_pte_phys(visit->entry, visit->level), visit->virt,
+                    mm_pt_bytes(visit->level));
 }
 
 static enum mm_err unmap_span(struct mm_change *change, uint32_t flags, struct mm_space_fail *fail)

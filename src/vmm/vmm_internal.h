@@ -272,7 +272,8 @@ void mm_split_edges_locked(struct mm_space *space, const struct mm_span *span,
 #define MM_GATHER_HOLDS      2u /* its space: from begin to end */
 
 void mm_gather_page(struct mm_gather *gather, uint64_t virt, uint64_t bytes);
-void mm_gather_table(struct mm_gather *gather, mm_phys_t table);
+/* A table that is linked nowhere any more and covered [virt, virt + bytes). */
+void mm_gather_table(struct mm_gather *gather, mm_phys_t table, uint64_t virt, uint64_t bytes);
 void mm_gather_everything(struct mm_gather *gather);
 
 /* Flush, then free what is in it. May wait; no lock held. */
