@@ -24,6 +24,13 @@
  * MM_ERR_GONE, one that was never made MM_ERR_BAD_ARG if it is zeroed, as NULL does (mm/error.h). A
  * walk has no steps then, figures are zero, and a gather over a space that was never made frees
  * nothing. A struct mm_vmm that is zeroed answers MM_ERR_BAD_ARG.
+ *
+ * An entry that the hardware would fault on (reserved bits, a page size that does not exist) is what
+ * a wild write leaves. Map, unmap, protect and query answer MM_ERR_CORRUPT when they meet one, and
+ * report it once, without a lock; `fail` has the entry. Nothing has changed, unless it came after
+ * unmap or protect had begun: then the part before fail->virt is done. mm_space_translate() and
+ * mm_space_walk() find nothing mapped there, as the hardware does. mm_space_destroy() loses the
+ * tables behind it, and reports.
  */
 #ifndef MM_VMM_H
 #define MM_VMM_H
@@ -378,7 +385,7 @@ struct mm_walk_step {
     mm_phys_t to;    /* what it refers to: the next table, or the page; if present */
     uint32_t index;  /* in that table */
     uint32_t level;
-    uint32_t prot; /* what this entry grants; MM_PROT_NONE = not present */
+    uint32_t prot; /* what this entry grants; MM_PROT_NONE = not present, or reserved bits set */
     uint32_t leaf; /* 1: it maps a page */
 };
 #define MM_WALK_STEPS 5u

@@ -34,6 +34,11 @@ static enum mm_err refuse(struct mm_walker *walker, const struct mm_visit *visit
     return mm_fail(walker->fail, MM_ERR_MALFORMED, visit->virt, visit->level, visit->entry);
 }
 
+static enum mm_err adopt_damaged(struct mm_walker *walker, struct mm_visit *visit)
+{
+    return refuse(walker, visit);
+}
+
 static bool reserved_bits(const struct mm_space *space, const struct mm_visit *visit)
 {
     const struct mm_paging *paging = &space->vmm->paging;
@@ -63,7 +68,7 @@ static enum mm_err adopt_leaf(struct mm_walker *walker, struct mm_visit *visit)
     struct stock *stock = walker->context;
     struct mm_space *space = stock->space;
 
-    if (reserved_bits(space, visit) || visit->level > MM_PT_LEAF_LEVEL_MAX)
+    if (reserved_bits(space, visit))
         return refuse(walker, visit);
     space->leaf_count[visit->level - 1]++;
     space->mapped_frames += mm_pt_bytes(visit->level) / MM_FRAME_BYTES;
@@ -78,6 +83,7 @@ static enum mm_err count_half(struct stock *stock, struct mm_span half, struct m
 
     walker.enter = adopt_enter;
     walker.leaf = adopt_leaf;
+    walker.damaged = adopt_damaged;
     return mm_walker_run_all(&walker);
 }
 

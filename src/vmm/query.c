@@ -10,6 +10,7 @@
  * Cost        O(tables + entries passed).
  * Rejected    A callback per run: the caller's code would run under the lock.
  */
+#include "base/report.h"
 #include "vmm_internal.h"
 
 struct query {
@@ -63,6 +64,17 @@ static enum mm_err query_hole(struct mm_walker *walker, struct mm_visit *visit)
     return MM_OK;
 }
 
+/* It ends a run; the next query, which finds it first, says so. */
+static enum mm_err query_damaged(struct mm_walker *walker, struct mm_visit *visit)
+{
+    const struct query *query = walker->context;
+
+    if (!query->found)
+        return mm_fail(walker->fail, MM_ERR_CORRUPT, walker->virt, visit->level, visit->entry);
+    walker->progress = MM_WALKER_DONE;
+    return MM_OK;
+}
+
 /* The part of [first, last] in `half`; false if there is none. */
 static bool span_cut(struct mm_span *half, uint64_t first, uint64_t last)
 {
@@ -73,7 +85,7 @@ static bool span_cut(struct mm_span *half, uint64_t first, uint64_t last)
 
 /* Look in both halves, until something is found. */
 static enum mm_err find_run(struct mm_space *space, struct query *query, uint64_t first,
-                            uint64_t last)
+                            uint64_t last, struct mm_space_fail *fail)
 {
     struct mm_span half[2];
     unsigned halves = mm_space_halves(space, half);
@@ -84,9 +96,10 @@ static enum mm_err find_run(struct mm_space *space, struct query *query, uint64_
 
         if (!span_cut(&half[i], first, last))
             continue;
-        walker = mm_walker_over(space, half[i], query, NULL);
+        walker = mm_walker_over(space, half[i], query, fail);
         walker.leaf = query_leaf;
         walker.hole = query_hole;
+        walker.damaged = query_damaged;
         err = mm_walker_run_pieces(&walker, space);
     }
     return err == MM_OK && !query->found ? MM_ERR_NOT_FOUND : err;
@@ -98,6 +111,7 @@ enum mm_err mm_space_query(struct mm_space *space, mm_virt_t *cursor, mm_virt_t 
     uint64_t last = mm_align_down(end.raw, MM_FRAME_BYTES) - 1; /* end 0: the last byte of all */
     enum mm_err err = mm_space_alive(space);
     struct query query = {.found = false};
+    struct mm_space_fail fail;
     uint64_t first;
 
     if (err == MM_OK && (cursor == NULL || out == NULL))
@@ -110,8 +124,10 @@ enum mm_err mm_space_query(struct mm_space *space, mm_virt_t *cursor, mm_virt_t 
     err = mm_space_hold(space);
     if (err != MM_OK)
         return err;
-    err = find_run(space, &query, first, last);
+    err = find_run(space, &query, first, last, &fail);
     mm_space_unhold(space);
+    if (err == MM_ERR_CORRUPT)
+        mm_space_report_damage(space, &fail, "mm_space_query", MM_CALLER);
     if (err != MM_OK)
         return err;
     *out = query.run;

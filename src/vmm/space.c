@@ -29,6 +29,7 @@
  *             own memory is the end. Marking the space and then reading the mask: the mark has to
  *             be taken back when a CPU is there, and another CPU saw a living space as gone.
  */
+#include "base/report.h"
 #include "mm_cpu.h"
 #include "vmm_internal.h"
 
@@ -42,6 +43,13 @@ enum mm_err mm_space_alive(const struct mm_space *space)
     if (state == MM_SPACE_LIVE)
         return MM_OK;
     return state == MM_SPACE_GONE ? MM_ERR_GONE : MM_ERR_BAD_ARG;
+}
+
+void mm_space_report_damage(struct mm_space *space, const struct mm_space_fail *fail,
+                            const char *where, const void *caller)
+{
+    (void)mm_report_corrupt("reserved bits in a page-table entry: overwritten", where, space,
+                            fail->virt.raw, caller);
 }
 
 enum mm_err mm_space_hold(struct mm_space *space)
@@ -323,41 +331,76 @@ static enum mm_err space_retire(struct mm_space *space)
     return MM_OK;
 }
 
+struct teardown {
+    struct mm_gather *gather;
+    struct mm_space_fail damage; /* the first; err MM_OK if there is none */
+};
+
+static void teardown_note(struct mm_walker *walker, const struct mm_visit *visit)
+{
+    struct teardown *t = walker->context;
+
+    if (t->damage.err == MM_OK)
+        (void)mm_fail(&t->damage, MM_ERR_CORRUPT, walker->virt, visit->level, visit->entry);
+}
+
+/* What a damaged entry led to is lost. */
+static enum mm_err teardown_damaged(struct mm_walker *walker, struct mm_visit *visit)
+{
+    teardown_note(walker, visit);
+    return MM_OK;
+}
+
+static enum mm_err teardown_enter(struct mm_walker *walker, struct mm_visit *visit)
+{
+    mm_pte_t *table;
+
+    visit->skip =
+        mm_table_map(walker->window, mm_pte_phys(visit->entry, visit->level), &table) != MM_OK;
+    if (visit->skip)
+        teardown_note(walker, visit);
+    else
+        mm_table_unmap(walker->window, table);
+    return MM_OK;
+}
+
 static void teardown_leave(struct mm_walker *walker, struct mm_visit *visit, mm_pte_t *child)
 {
-    struct mm_gather *gather = walker->context;
+    struct teardown *t = walker->context;
     mm_phys_t table = mm_pte_phys(visit->entry, visit->level);
 
     (void)child;
-    if (walker->progress == MM_WALKER_PAUSED || !mm_table_is_ours(gather->space->vmm, table))
+    if (walker->progress == MM_WALKER_PAUSED || !mm_table_is_ours(t->gather->space->vmm, table))
         return;
     mm_pte_store(visit->slot, mm_pte_empty());
-    mm_gather_everything(gather);
-    mm_gather_table(gather, table, visit->virt, mm_pt_bytes(visit->level));
+    mm_gather_everything(t->gather);
+    mm_gather_table(t->gather, table, visit->virt, mm_pt_bytes(visit->level));
 }
 
 /* No lock: the space is gone, so nobody else descends. Table by table a walker of the hardware
  * might have been left in is flushed before it is freed, as everywhere. */
-static void space_teardown(struct mm_space *space, struct mm_gather *gather)
+static void space_teardown(struct mm_space *space, struct teardown *t)
 {
     struct mm_span half[2];
     unsigned halves = mm_space_halves(space, half);
 
     for (unsigned i = 0; i < halves; i++) {
-        struct mm_walker walker = mm_walker_over(space, half[i], gather, NULL);
+        struct mm_walker walker = mm_walker_over(space, half[i], t, NULL);
 
+        walker.enter = teardown_enter;
         walker.leave = teardown_leave;
+        walker.damaged = teardown_damaged;
         do {
             enum mm_err err;
 
             walker.budget = MM_GATHER_TABLES;
             err = mm_walker_run(&walker);
             MM_ASSERT2(err == MM_OK, walker.virt, err);
-            mm_gather_flush(gather);
+            mm_gather_flush(t->gather);
         } while (walker.progress != MM_WALKER_DONE);
     }
-    mm_gather_everything(gather); /* global translations outlive a change of root */
-    mm_gather_table(gather, space->root, 0, UINT64_MAX);
+    mm_gather_everything(t->gather); /* global translations outlive a change of root */
+    mm_gather_table(t->gather, space->root, 0, UINT64_MAX);
 }
 
 static void leave_vmm(struct mm_space *space)
@@ -380,14 +423,17 @@ static void leave_vmm(struct mm_space *space)
 enum mm_err mm_space_destroy(struct mm_space *space)
 {
     struct mm_gather gather;
+    struct teardown t = {.gather = &gather};
     enum mm_err err = space_retire(space);
 
     if (err != MM_OK)
         return err;
     mm_gather_begin(&gather, space);
-    space_teardown(space, &gather);
+    space_teardown(space, &t);
     mm_gather_end(&gather);
     leave_vmm(space);
+    if (t.damage.err != MM_OK)
+        mm_space_report_damage(space, &t.damage, "mm_space_destroy", MM_CALLER);
     return MM_OK;
 }
 

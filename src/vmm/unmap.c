@@ -14,6 +14,7 @@
  * Rejected    Plain stores: an accessed or dirty mark set in between would reappear in an entry
  *             that is empty by then.
  */
+#include "base/report.h"
 #include "vmm_internal.h"
 
 static enum mm_err unmap_leaf(struct mm_walker *walker, struct mm_visit *visit)
@@ -81,8 +82,11 @@ enum mm_err mm_space_unmap(struct mm_space *space, mm_virt_t virt, uint64_t byte
                            struct mm_gather *gather, struct mm_space_fail *fail)
 {
     struct mm_change change = {.space = space, .gather = gather};
+    struct mm_space_fail why;
     enum mm_err err;
 
+    if (fail == NULL)
+        fail = &why;
     if ((flags & ~MM_RANGE_HOLES) != 0)
         return mm_fail(fail, MM_ERR_BAD_ARG, virt.raw, 0, mm_pte_empty());
     err = mm_range_check(space, virt, bytes, &change.span, fail);
@@ -90,6 +94,8 @@ enum mm_err mm_space_unmap(struct mm_space *space, mm_virt_t virt, uint64_t byte
         err = mm_range_check_gather(gather, space, virt, fail);
     if (err != MM_OK)
         return err;
-    return gather != NULL ? unmap_span(&change, flags, fail)
-                          : unmap_and_flush(&change, flags, fail);
+    err = gather != NULL ? unmap_span(&change, flags, fail) : unmap_and_flush(&change, flags, fail);
+    if (err == MM_ERR_CORRUPT)
+        mm_space_report_damage(space, fail, "mm_space_unmap", MM_CALLER);
+    return err;
 }

@@ -118,6 +118,21 @@ enum mm_err mm_space_preallocate(struct mm_space *space, struct mm_space_fail *f
 /* The part of the address space that is this space's own: one span, or both halves. */
 unsigned mm_space_halves(const struct mm_space *space, struct mm_span *out);
 
+/* Tell the host of the damage that `fail` names. No lock held. */
+void mm_space_report_damage(struct mm_space *space, const struct mm_space_fail *fail,
+                            const char *where, const void *caller);
+
+/* ---- entries ---- */
+
+/* Would the hardware fault on this entry? Then it is no table, no page and no hole, but what a wild
+ * write left. (No-execute is always on where libmm writes it.) */
+static inline bool mm_entry_is_damaged(const struct mm_paging *paging, mm_pte_t entry,
+                                       unsigned level)
+{
+    return mm_pte_reserved(entry, level, paging->phys_bits, true) != 0 ||
+           (mm_pte_is_leaf(entry, level) && (paging->leaf_levels >> level & 1) == 0);
+}
+
 /* ---- table.c: tables as memory ---- */
 
 static inline enum mm_err mm_table_map(const struct mm_window *window, mm_phys_t table,
@@ -190,9 +205,12 @@ struct mm_walker {
     /* Each may be NULL. An error ends the walk; setting progress to DONE ends it with MM_OK. They
      * are fields, not a constant table: a table of pointers needs relocation. */
     enum mm_err (*leaf)(struct mm_walker *walker, struct mm_visit *visit);
-    enum mm_err (*hole)(struct mm_walker *walker, struct mm_visit *visit);  /* not present */
+    enum mm_err (*hole)(struct mm_walker *walker, struct mm_visit *visit); /* not present */
+    /* mm_entry_is_damaged(); without this operation the walk ends with MM_ERR_CORRUPT */
+    enum mm_err (*damaged)(struct mm_walker *walker, struct mm_visit *visit);
     enum mm_err (*enter)(struct mm_walker *walker, struct mm_visit *visit); /* a table, before */
     void (*leave)(struct mm_walker *walker, struct mm_visit *visit, mm_pte_t *child); /* after */
+    const struct mm_paging *paging;
     mm_phys_t root;
     unsigned levels;
     uint64_t virt;   /* where to go on */
@@ -206,7 +224,7 @@ struct mm_walker {
 /*
  * Visit the entries that cover [virt, last], once. Ends with progress DONE or, when the budget is
  * used up, PAUSED: refill the budget and call again.
- * Returns  MM_OK | MM_ERR_WINDOW | what the operations return
+ * Returns  MM_OK | MM_ERR_WINDOW | MM_ERR_CORRUPT | what the operations return
  */
 enum mm_err mm_walker_run(struct mm_walker *walker);
 
@@ -297,12 +315,13 @@ enum mm_err mm_verify_anchors(struct mm_space *space, enum mm_anchor *out,
 
 /* The entries that a walk of `virt` reads from `root`, as mm_space_walk(). *err is MM_ERR_WINDOW if
  * it ended because a table is not reachable, else MM_OK. */
-unsigned mm_walk_root(const struct mm_window *window, mm_phys_t root, unsigned levels,
-                      mm_virt_t virt, struct mm_walk_step *steps, enum mm_err *err);
+unsigned mm_walk_root(const struct mm_window *window, mm_phys_t root,
+                      const struct mm_paging *paging, mm_virt_t virt, struct mm_walk_step *steps,
+                      enum mm_err *err);
 
 /* The walk of `virt` summed up: MM_OK | MM_ERR_NOT_FOUND | MM_ERR_RANGE | MM_ERR_WINDOW. */
-enum mm_err mm_translate_root(const struct mm_window *window, mm_phys_t root, unsigned levels,
-                              mm_virt_t virt, struct mm_translation *out,
-                              struct mm_space_fail *fail);
+enum mm_err mm_translate_root(const struct mm_window *window, mm_phys_t root,
+                              const struct mm_paging *paging, mm_virt_t virt,
+                              struct mm_translation *out, struct mm_space_fail *fail);
 
 #endif
