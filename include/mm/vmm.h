@@ -137,9 +137,19 @@ void mm_layout_default(struct mm_layout *out);
  */
 MM_NODISCARD enum mm_err mm_cpu_init(struct mm_vmm *vmm, unsigned cpu);
 
-/* The calling CPU goes away (off-lining, halt for good): nobody will wait for it any more. It must
- * run on a root that libmm does not manage or never touch memory again. Returns MM_OK
- * | MM_ERR_BAD_ARG. Context: the CPU itself, interrupts off. */
+/*
+ * The calling CPU goes away (off-lining, halt for good): no call that starts from now on names it
+ * in a shootdown. It must be on a root that libmm does not manage when it calls this, or do nothing
+ * but halt afterwards: from here on tables are freed without asking it.
+ *
+ * A call that read its set of CPUs a moment before still names this CPU, after mm_cpu_exit() has
+ * returned. So either the CPU goes on answering until every mm_host_shootdown() that had begun by
+ * then has ended, or mm_host_shootdown() drops CPUs that are gone from its set, also while it
+ * waits: such a CPU has nothing to flush.
+ *
+ * Returns  MM_OK | MM_ERR_BAD_ARG
+ * Context  the CPU itself, interrupts off
+ */
 enum mm_err mm_cpu_exit(struct mm_vmm *vmm, unsigned cpu);
 
 /* struct mm_space.flags */
