@@ -21,7 +21,7 @@
 extern "C" {
 #endif
 
-/* Bookkeeping of one taken span: 64 bytes, 64 of them in a frame. Only src/vmm/arena.c touches the
+/* Bookkeeping of one taken span: 64 bytes, 63 of them in a frame. Only src/vmm/arena.c touches the
  * fields. */
 struct mm_arena_span {
     struct mm_arena_span *prev, *next;  /* (L) by address */
@@ -29,6 +29,12 @@ struct mm_arena_span {
     uint32_t guard_before, guard_after; /* (L) in frames */
     uint64_t cookie;                    /* (L) */
     uint64_t unused[2];
+};
+
+/* A link in the list of frames that were taken for spans, sealed against overwriting. */
+struct mm_arena_grown {
+    struct mm_arena_grown *next;
+    uint64_t seal;
 };
 
 struct mm_arena {
@@ -43,7 +49,7 @@ struct mm_arena {
     uint64_t grown_frames;          /* (L) frames taken for spans; kept until the end */
     struct mm_arena_span *lent;     /* (C) spans to start with: what a link may point to */
     uint64_t lent_count;            /* (C) */
-    const void *unused[2];
+    struct mm_arena_grown grown;    /* (L) to the newest of those frames */
 };
 
 struct mm_arena_config {

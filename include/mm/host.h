@@ -36,7 +36,8 @@ void mm_host_panic(const struct mm_report *report);
 
 /*
  * Run `serve(request)` on each CPU of `cpus` and return when all have finished. Only CPUs that
- * called mm_cpu_init() are named. The set may name the CPU that makes the call, if the thread was
+ * called mm_cpu_init() are named. One that has called mm_cpu_exit() since may still be: wait for it
+ * only while it answers (see there). The set may name the CPU that makes the call, if the thread was
  * moved meanwhile: run serve there too. Usually: store the pointers, send an inter-processor
  * interrupt, wait for the acknowledgements. Several CPUs may be in here at once: while waiting,
  * serve what others ask of you.

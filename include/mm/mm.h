@@ -181,9 +181,9 @@ struct mm_start_failure {
  * `failure` (may be NULL) says what happened; zero *mm for another try.
  *
  * After success with MM_ROOT_OWN the boot mappings are gone: only the image, the direct map and
- * the keep list are mapped. mm.window is the direct map. With MM_ROOT_ADOPT nothing is unmapped
- * (only global marks of the lower half are taken away) and mm.window is info->window: tables and
- * heap stay inside it. `info` and the arrays it names are not needed any more.
+ * the keep list are mapped. mm.window is the direct map. With MM_ROOT_ADOPT nothing is unmapped and
+ * mm.window is info->window: tables and heap stay inside it. `info` and the arrays it names are not
+ * needed any more.
  *
  * Returns  MM_OK | the error of the step that failed
  * Context  boot CPU, interrupts off; less than 5.5 KiB of stack (6.5 KiB where libmm is built

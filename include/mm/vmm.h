@@ -24,6 +24,13 @@
  * MM_ERR_GONE, one that was never made MM_ERR_BAD_ARG if it is zeroed, as NULL does (mm/error.h). A
  * walk has no steps then, figures are zero, and a gather over a space that was never made frees
  * nothing. A struct mm_vmm that is zeroed answers MM_ERR_BAD_ARG.
+ *
+ * An entry that the hardware would fault on (reserved bits, a page size that does not exist) is what
+ * a wild write leaves. Map, unmap, protect and query answer MM_ERR_CORRUPT when they meet one, and
+ * report it once, without a lock; `fail` has the entry. Nothing has changed, unless it came after
+ * unmap or protect had begun: then the part before fail->virt is done. mm_space_translate() and
+ * mm_space_walk() find nothing mapped there, as the hardware does. mm_space_destroy() loses the
+ * tables behind it, and reports.
  */
 #ifndef MM_VMM_H
 #define MM_VMM_H
@@ -130,9 +137,19 @@ void mm_layout_default(struct mm_layout *out);
  */
 MM_NODISCARD enum mm_err mm_cpu_init(struct mm_vmm *vmm, unsigned cpu);
 
-/* The calling CPU goes away (off-lining, halt for good): nobody will wait for it any more. It must
- * run on a root that libmm does not manage or never touch memory again. Returns MM_OK
- * | MM_ERR_BAD_ARG. Context: the CPU itself, interrupts off. */
+/*
+ * The calling CPU goes away (off-lining, halt for good): no call that starts from now on names it
+ * in a shootdown. It must be on a root that libmm does not manage when it calls this, or do nothing
+ * but halt afterwards: from here on tables are freed without asking it.
+ *
+ * A call that read its set of CPUs a moment before still names this CPU, after mm_cpu_exit() has
+ * returned. So either the CPU goes on answering until every mm_host_shootdown() that had begun by
+ * then has ended, or mm_host_shootdown() drops CPUs that are gone from its set, also while it
+ * waits: such a CPU has nothing to flush.
+ *
+ * Returns  MM_OK | MM_ERR_BAD_ARG
+ * Context  the CPU itself, interrupts off
+ */
 enum mm_err mm_cpu_exit(struct mm_vmm *vmm, unsigned cpu);
 
 /* struct mm_space.flags */
@@ -152,7 +169,8 @@ struct mm_space {
     uint64_t table_limit;   /* (L) 0 = none */
     uint64_t mapped_frames; /* (L) 4 KiB pages mapped in what is this space's own */
     uint64_t leaf_count[3]; /* (L) of them, leaves of level 1, 2, 3 */
-    const void *unused[5];
+    uint64_t holds; /* (A) what keeps it from being destroyed; the top bit: it is destroyed */
+    const void *unused[4];
 };
 
 /* Details of a failure; every call that takes one accepts NULL. Filled only on failure. */
@@ -167,12 +185,13 @@ struct mm_space_fail {
  * Make an empty space. A user space shares the kernel's upper half, so the kernel space must
  * exist first, and the direct map must lie in that half: a root that does not show it would leave
  * libmm without its window. (The same holds for a window of yours under an adopted root; that is
- * not checked.)
+ * not checked.) What is in `space` before does not matter, unless it is a space of this VMM that
+ * lives: making another in its place would lose its tables.
  *
  * @flags   MM_SPACE_KERNEL or 0, with or without MM_SPACE_ALLOW_WX
- * Returns  MM_OK | MM_ERR_BAD_ARG | MM_ERR_EXISTS (second kernel space) | MM_ERR_NOT_FOUND (no
- *          kernel space yet) | MM_ERR_UNSUPPORTED (user space, direct map in the lower half)
- *          | MM_ERR_NO_MEMORY | MM_ERR_WINDOW
+ * Returns  MM_OK | MM_ERR_BAD_ARG | MM_ERR_EXISTS (second kernel space, or `space` lives)
+ *          | MM_ERR_NOT_FOUND (no kernel space yet) | MM_ERR_UNSUPPORTED (user space, direct map in
+ *          the lower half) | MM_ERR_NO_MEMORY | MM_ERR_WINDOW
  * Cost     O(top-level entries)
  */
 MM_NODISCARD enum mm_err mm_space_create(struct mm_vmm *vmm, struct mm_space *space,
@@ -182,8 +201,11 @@ MM_NODISCARD enum mm_err mm_space_create(struct mm_vmm *vmm, struct mm_space *sp
  * Make the kernel space out of the page tables that are loaded now (MM_ROOT_ADOPT). They are
  * walked and counted; those that the frame source does not own are never freed, so reserve them
  * before the first early allocation (mm_vmm_reserve_live()). Self-mapping ("recursive") entries are
- * refused. The space counts as loaded on the calling CPU. Leaves of the lower half lose their
- * global mark: it would keep them visible in user spaces.
+ * refused. The space counts as loaded on the calling CPU.
+ *
+ * Written are, when nothing can fail any more, the empty top-level entries of the kernel area, and
+ * nothing else. Global leaves of the lower half stay global; so that they are not visible in user
+ * spaces, a CPU that goes from this space to a user space flushes everything then.
  *
  * Tables that the loader uses in two places (identity map and higher half in one) stay shared and
  * are counted twice: what is changed through one address changes at the other too, and is not
@@ -197,8 +219,13 @@ MM_NODISCARD enum mm_err mm_space_adopt(struct mm_vmm *vmm, struct mm_space *spa
 /*
  * Free all tables of a space; what they mapped is not touched. May wait.
  *
- * Returns  MM_OK | MM_ERR_BUSY (loaded on a CPU, or the kernel space while user spaces live)
- *          | MM_ERR_GONE
+ * It is refused, and nothing has changed, while somebody still needs the space: a CPU that has it
+ * loaded, an unmap, protect or query that has begun (here or on another CPU, perhaps waiting there
+ * for a flush), a gather between mm_gather_begin() and mm_gather_end(), and for the kernel space
+ * each user space. What comes after the answer MM_OK gets MM_ERR_GONE, until the struct is used
+ * for something else: from then on nobody may use it as this space.
+ *
+ * Returns  MM_OK | MM_ERR_BUSY (see above) | MM_ERR_GONE
  * Cost     O(tables)
  */
 MM_NODISCARD enum mm_err mm_space_destroy(struct mm_space *space);
@@ -368,7 +395,7 @@ struct mm_walk_step {
     mm_phys_t to;    /* what it refers to: the next table, or the page; if present */
     uint32_t index;  /* in that table */
     uint32_t level;
-    uint32_t prot; /* what this entry grants; MM_PROT_NONE = not present */
+    uint32_t prot; /* what this entry grants; MM_PROT_NONE = not present, or reserved bits set */
     uint32_t leaf; /* 1: it maps a page */
 };
 #define MM_WALK_STEPS 5u
@@ -411,7 +438,7 @@ size_t mm_space_check(struct mm_space *space, const struct mm_check_sink *sink);
  *         mm_gather_frames(&gather, first, count);   back to the PMM, after the flush
  *     mm_gather_end(&gather);                        flush everywhere, then free. May wait
  *
- * A gather that is full flushes and frees on the spot and goes on, so unmap, protect and
+ * From begin to end a gather keeps its space from being destroyed. A gather that is full flushes and frees on the spot and goes on, so unmap, protect and
  * mm_gather_frames() with a gather may wait too. unmap without a gather has one on its stack.
  */
 #define MM_GATHER_TABLES 64u
@@ -423,7 +450,7 @@ struct mm_gather {
     void (*release)(void *context, mm_phys_t first, uint64_t count_frames);
     void *release_context;
     uint32_t table_count, run_count, page_count;
-    uint32_t flags; /* everything, kernel half, tables removed */
+    uint32_t flags; /* everything is to be flushed; the space is held */
     mm_phys_t table[MM_GATHER_TABLES];
     struct mm_phys_range run[MM_GATHER_RUNS];
     struct mm_virt_range page[MM_GATHER_PAGES];

@@ -101,8 +101,8 @@ const struct fake_psc *fake_cache_table(unsigned cpu, uint64_t virt)
     return best;
 }
 
-/* INVLPG, and what a page fault does: the page whatever its size, global or not, and all of the
- * paging-structure cache. */
+/* INVLPG, and what a page fault does: the page whatever its size, global or not, and of the
+ * paging-structure cache all, or with EFER.TCE = 1 what leads to the page. */
 void fake_cache_drop_page(unsigned cpu, uint64_t virt)
 {
     struct fake_caches *caches = &fake_machine.caches[cpu];
@@ -112,7 +112,11 @@ void fake_cache_drop_page(unsigned cpu, uint64_t virt)
         if (!tlb_covers(&caches->tlb[i], virt))
             caches->tlb[kept++] = caches->tlb[i];
     caches->tlb_count = kept;
-    caches->psc_count = 0;
+    kept = 0;
+    for (size_t i = 0; fake_machine.cpu[cpu].tce && i < caches->psc_count; i++)
+        if (!fake_cache_table_covers(&caches->psc[i], virt))
+            caches->psc[kept++] = caches->psc[i];
+    caches->psc_count = kept;
 }
 
 /* MOV to CR3: all that is not global. */

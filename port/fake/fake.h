@@ -71,6 +71,7 @@ struct fake_cpu {
     bool has_nx, has_global, has_pat, long_mode;
     /* state */
     bool nxe, wp, pge;
+    bool tce; /* INVLPG drops only those upper-level entries that lead to the page (EFER.TCE) */
     uint64_t pat;
     mm_phys_t root;
     bool root_loaded;

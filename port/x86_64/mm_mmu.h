@@ -58,8 +58,9 @@ static inline void mm_mmu_published(void)
 {
 }
 
-/* Drop this CPU's translation of the page at `virt`, global or not, whatever its size, and every
- * cached upper-level entry. */
+/* Drop this CPU's translation of the page at `virt`, global or not, whatever its size, and the
+ * cached upper-level entries that lead to it. All others go, too, but on CPUs of AMD with
+ * EFER.TCE = 1 (APM vol. 2, 3.1.7): do not count on it. */
 static inline void mm_mmu_flush_page(mm_virt_t virt)
 {
     __asm__ volatile("invlpg (%0)" : : "r"(virt.raw) : "memory");

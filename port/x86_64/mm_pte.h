@@ -174,9 +174,11 @@ static inline bool mm_pte_is_present(mm_pte_t entry)
     return (entry.bits & MM_PTE_P) != 0;
 }
 
+/* PS above the largest leaf makes neither a leaf nor a table: there it is reserved. */
 static inline bool mm_pte_is_leaf(mm_pte_t entry, unsigned level)
 {
-    return mm_pte_is_present(entry) && (level == 1 || (entry.bits & MM_PTE_PS) != 0);
+    return mm_pte_is_present(entry) &&
+           (level == 1 || ((entry.bits & MM_PTE_PS) != 0 && level <= MM_PT_LEAF_LEVEL_MAX));
 }
 
 static inline bool mm_pte_is_table(mm_pte_t entry, unsigned level)

@@ -156,7 +156,6 @@ static enum mm_err check_object(struct start *s, const void *object, uint64_t by
                                 const char *elsewhere, const char *read_only)
 {
     const struct mm_window *window = &s->mm->window;
-    unsigned levels = s->mm->vmm.paging.levels;
     uint64_t first = mm_align_down(mm_virt_of(object).raw, MM_FRAME_BYTES);
     uint64_t pages = mm_frames_for(mm_virt_of(object).raw - first + bytes);
 
@@ -164,7 +163,8 @@ static enum mm_err check_object(struct start *s, const void *object, uint64_t by
         mm_virt_t virt = mm_virt(first + (i << MM_FRAME_SHIFT));
         struct mm_translation before, after;
 
-        if (mm_translate_root(window, s->old_root, levels, virt, &before, NULL) != MM_OK)
+        if (mm_translate_root(window, s->old_root, &s->mm->vmm.paging, virt, &before, NULL) !=
+            MM_OK)
             continue;
         if (mm_space_translate(&s->mm->kernel, virt, &after, NULL) != MM_OK ||
             before.phys.raw != after.phys.raw)

@@ -7,12 +7,15 @@
  * Idea        Walk them once, believing nothing: reserved bits and loops are refused with the place
  *             where they are, everything else is counted. Their tables are told from ours by the
  *             frame source, for ever.
- * Invariants  I1 nothing is written before the walk has found the tables sound
- *             I2 no leaf of the lower half is global afterwards: it would stay visible in user
- *                spaces, which have other things there
+ * Invariants  I1 nothing is written before the walk has found the tables sound, and then only the
+ *                top-level entries of the kernel area that were empty
+ *             I2 no translation of the lower half outlives the way to a user space: where such
+ *                leaves are global, mm_space_activate() flushes everything there
  * Locking     None: nobody knows the space yet.
  * Cost        O(tables x 512).
- * Rejected    Copying them: the point of adopting is that nothing moves.
+ * Rejected    Copying them: the point of adopting is that nothing moves. Taking the global mark
+ *             from the leaves of the lower half (I2): they are the caller's, who may go on with
+ *             them if start-up fails later, and the hardware sets marks in them meanwhile.
  */
 #include "mm_cpu.h"
 #include "vmm_internal.h"
@@ -21,9 +24,19 @@
  * times over would keep the walk busy for ever. */
 #define ADOPT_TABLES_MAX (UINT64_C(1) << 20)
 
+struct stock {
+    struct mm_space *space;
+    bool low_global; /* a leaf of the lower half is */
+};
+
 static enum mm_err refuse(struct mm_walker *walker, const struct mm_visit *visit)
 {
     return mm_fail(walker->fail, MM_ERR_MALFORMED, visit->virt, visit->level, visit->entry);
+}
+
+static enum mm_err adopt_damaged(struct mm_walker *walker, struct mm_visit *visit)
+{
+    return refuse(walker, visit);
 }
 
 static bool reserved_bits(const struct mm_space *space, const struct mm_visit *visit)
@@ -36,7 +49,8 @@ static bool reserved_bits(const struct mm_space *space, const struct mm_visit *v
 
 static enum mm_err adopt_enter(struct mm_walker *walker, struct mm_visit *visit)
 {
-    struct mm_space *space = walker->context;
+    struct stock *stock = walker->context;
+    struct mm_space *space = stock->space;
     mm_phys_t table = mm_pte_phys(visit->entry, visit->level);
 
     if (reserved_bits(space, visit) || space->table_count == ADOPT_TABLES_MAX)
@@ -51,65 +65,46 @@ static enum mm_err adopt_enter(struct mm_walker *walker, struct mm_visit *visit)
 
 static enum mm_err adopt_leaf(struct mm_walker *walker, struct mm_visit *visit)
 {
-    struct mm_space *space = walker->context;
+    struct stock *stock = walker->context;
+    struct mm_space *space = stock->space;
 
-    if (reserved_bits(space, visit) || visit->level > MM_PT_LEAF_LEVEL_MAX)
+    if (reserved_bits(space, visit))
         return refuse(walker, visit);
     space->leaf_count[visit->level - 1]++;
     space->mapped_frames += mm_pt_bytes(visit->level) / MM_FRAME_BYTES;
+    if (mm_pte_global(visit->entry) && !mm_pt_kernel_half(mm_virt(visit->virt)))
+        stock->low_global = true;
     return MM_OK;
 }
 
-static enum mm_err count_half(struct mm_space *space, struct mm_span half,
-                              struct mm_space_fail *fail)
+static enum mm_err count_half(struct stock *stock, struct mm_span half, struct mm_space_fail *fail)
 {
-    struct mm_walker walker = mm_walker_over(space, half, space, fail);
+    struct mm_walker walker = mm_walker_over(stock->space, half, stock, fail);
 
     walker.enter = adopt_enter;
     walker.leaf = adopt_leaf;
+    walker.damaged = adopt_damaged;
     return mm_walker_run_all(&walker);
 }
 
-static enum mm_err localise_leaf(struct mm_walker *walker, struct mm_visit *visit)
-{
-    (void)walker;
-    if (mm_pte_global(visit->entry))
-        (void)mm_pte_swap(visit->slot,
-                          mm_pte_leaf(mm_pte_phys(visit->entry, visit->level),
-                                      mm_pte_prot(visit->entry),
-                                      mm_pte_type(visit->entry, visit->level), 0, visit->level));
-    return MM_OK;
-}
-
-/* Take the global mark from the lower half (I2). */
-static void localise(struct mm_space *space, struct mm_span half)
-{
-    struct mm_walker walker = mm_walker_over(space, half, space, NULL);
-    enum mm_err err;
-
-    walker.leaf = localise_leaf;
-    err = mm_walker_run_all(&walker);
-    MM_ASSERT2(err == MM_OK, walker.virt, err);
-}
-
-static enum mm_err take_stock(struct mm_space *space, struct mm_space_fail *fail)
+static enum mm_err take_stock(struct stock *stock, struct mm_space_fail *fail)
 {
     struct mm_span half[2];
-    unsigned halves = mm_space_halves(space, half);
+    unsigned halves = mm_space_halves(stock->space, half);
 
     for (unsigned i = 0; i < halves; i++) {
-        enum mm_err err = count_half(space, half[i], fail);
+        enum mm_err err = count_half(stock, half[i], fail);
 
         if (err != MM_OK)
             return err;
     }
-    return mm_space_preallocate(space, fail);
+    return mm_space_preallocate(stock->space, fail);
 }
 
 enum mm_err mm_space_adopt(struct mm_vmm *vmm, struct mm_space *space, struct mm_space_fail *fail)
 {
-    struct mm_span half[2];
     struct mm_space made;
+    struct stock stock = {&made, false};
     mm_guard_t guard;
     unsigned cpu;
     enum mm_err err;
@@ -119,20 +114,19 @@ enum mm_err mm_space_adopt(struct mm_vmm *vmm, struct mm_space *space, struct mm
     if (vmm->kernel != NULL)
         return mm_fail(fail, MM_ERR_EXISTS, 0, 0, mm_pte_empty());
     mm_space_begin(&made, vmm, mm_mmu_root(), MM_SPACE_KERNEL | MM_SPACE_ADOPTED);
-    err = take_stock(&made, fail);
+    err = take_stock(&stock, fail);
     if (err != MM_OK)
         return err;
     *space = made;
-    (void)mm_space_halves(space, half);
-    localise(space, half[0]);
-    mm_mmu_flush_all();
     guard = mm_cpu_guard();
     cpu = mm_cpu_index();
     if (cpu < vmm->cpu_count) {
         vmm->active[cpu] = space;
+        space->holds = 1;
         mm_cpuset_add(&space->cpus, cpu);
     }
     vmm->kernel = space;
+    vmm->state |= stock.low_global ? MM_VMM_LOW_GLOBAL : 0;
     mm_cpu_unguard(guard);
     return MM_OK;
 }

@@ -9,11 +9,14 @@
  * Invariants  I1 spans lie inside the range, are sorted by `start` and disjoint, guards included
  *             I2 a span is longer than its guards together; all are multiples of the frame
  *             I3 span_count and taken_bytes equal a recount
- *             I4 every span node is one of the lent array or lies in the window
+ *             I4 every span node is one of the lent array or in a grown frame, behind its link
+ *             I5 grown frames are a list, each link sealed: one that a wild write has changed is
+ *                not believed, so a check looks only into frames that were taken here
  * Locking     arena->lock (docs/locking.md). The frame source is called without it: who needs a
  *             span node lets go, takes a frame, and looks again.
- * Cost        O(spans) for every call.
- * Rejected    Giving grown frames back: a frame holds 64 spans and is soon needed again. A tree:
+ * Cost        O(spans) for every call; checking O(spans x grown frames).
+ * Rejected    Giving grown frames back: a frame holds 63 spans and is soon needed again. Asking the
+ *             window whether a node may be looked at: a piece of it may cover holes. A tree:
  *             later, behind the same interface; a kernel starts with a few dozen spans.
  */
 #include "mm/arena.h"
@@ -25,9 +28,12 @@
 #include "base/report.h"
 #include "mm_frame.h"
 
-#define SPANS_PER_FRAME (MM_FRAME_BYTES / sizeof(struct mm_arena_span))
+/* A grown frame starts with its link to the one before, in the place of a span. */
+#define SPANS_PER_FRAME (MM_FRAME_BYTES / sizeof(struct mm_arena_span) - 1)
+#define GROWN_SEAL      UINT64_C(0x67726f776e5f7631) /* any number that memory seldom has */
 
-_Static_assert(sizeof(void *) != 8 || SPANS_PER_FRAME == 64, "one frame holds 64 spans");
+_Static_assert(sizeof(struct mm_arena_grown) <= sizeof(struct mm_arena_span), "a link fits a span");
+_Static_assert(sizeof(void *) != 8 || SPANS_PER_FRAME == 63, "one frame holds 63 spans");
 
 /* A request in bytes, checked: nothing below can wrap unless it says so. */
 struct want {
@@ -91,6 +97,27 @@ static void spare_push_array(struct mm_arena *arena, struct mm_arena_span *span,
         spare_push(arena, &span[count]);
 }
 
+/* Depends on where the link is and on what it says. */
+static uint64_t grown_seal(const struct mm_arena_grown *link)
+{
+    return GROWN_SEAL ^ (uintptr_t)link ^ (uint64_t)(uintptr_t)link->next << 7;
+}
+
+static void grown_link(struct mm_arena_grown *link, struct mm_arena_grown *next)
+{
+    link->next = next;
+    link->seal = grown_seal(link);
+}
+
+static void grown_push(struct mm_arena *arena, void *frame)
+{
+    MM_ASSERT_LOCKED(&arena->lock);
+    grown_link(frame, arena->grown.next);
+    grown_link(&arena->grown, frame);
+    arena->grown_frames++;
+    spare_push_array(arena, (struct mm_arena_span *)frame + 1, SPANS_PER_FRAME);
+}
+
 /* Take a frame and cut it into spans. Called without the lock. */
 static enum mm_err spare_grow(struct mm_arena *arena)
 {
@@ -110,8 +137,7 @@ static enum mm_err spare_grow(struct mm_arena *arena)
         return err;
     }
     guard = mm_lock_take(&arena->lock);
-    spare_push_array(arena, pointer, SPANS_PER_FRAME);
-    arena->grown_frames++;
+    grown_push(arena, pointer);
     mm_lock_release(&arena->lock, guard);
     return MM_OK;
 }
@@ -263,6 +289,7 @@ enum mm_err mm_arena_init_abi(struct mm_arena *arena, const struct mm_arena_conf
         .lent = config->span,
         .lent_count = config->span_count,
     };
+    grown_link(&arena->grown, NULL);
     spare_push_array(arena, config->span, config->span_count);
     return MM_OK;
 }
@@ -377,18 +404,43 @@ void mm_arena_get_stats(struct mm_arena *arena, struct mm_arena_stats *out)
 
 /* ---- checking ---- */
 
+/* I5: is each link to a grown frame as it was made? None is followed before that is known. */
+static bool grown_fault(const struct mm_arena *arena, struct mm_report *fault)
+{
+    const struct mm_arena_grown *link = &arena->grown;
+    uint64_t count = 0;
+
+    while (link->seal == grown_seal(link) && link->next != NULL && count < arena->grown_frames) {
+        link = link->next;
+        count++;
+    }
+    fault->address = (uintptr_t)link;
+    fault->what = "link to a frame of span nodes overwritten";
+    fault->value[0] = count;
+    fault->value[1] = arena->grown_frames;
+    return link->seal != grown_seal(link) || link->next != NULL || count != arena->grown_frames;
+}
+
+/* Is there a grown frame at `address`? When grown_fault() has found the links sound. */
+static bool grown_has(const struct mm_arena *arena, uintptr_t address)
+{
+    for (const struct mm_arena_grown *at = arena->grown.next; at != NULL; at = at->next) {
+        if ((uintptr_t)at == address)
+            return true;
+    }
+    return false;
+}
+
 /* I4: may this link be followed at all? */
 static bool node_is_ours(const struct mm_arena *arena, const struct mm_arena_span *span)
 {
     uintptr_t offset = (uintptr_t)span - (uintptr_t)arena->lent;
     uint64_t bytes = arena->lent_count * sizeof *span;
-    mm_phys_t phys;
 
     if (offset < bytes)
         return offset % sizeof *span == 0;
-    if (arena->grown_frames == 0 || (uintptr_t)span % sizeof *span != 0)
-        return false;
-    return mm_window_phys(arena->window, span, &phys) == MM_OK;
+    offset = (uintptr_t)span % MM_FRAME_BYTES;
+    return offset != 0 && offset % sizeof *span == 0 && grown_has(arena, (uintptr_t)span - offset);
 }
 
 static const char *span_fault(const struct mm_arena *arena, const struct mm_arena_span *span,
@@ -462,7 +514,7 @@ size_t mm_arena_check(struct mm_arena *arena, const struct mm_check_sink *sink)
         return faults;
     }
     guard = mm_lock_take(&arena->lock);
-    bad = list_fault(arena, &fault) || spare_fault(arena, &fault);
+    bad = grown_fault(arena, &fault) || list_fault(arena, &fault) || spare_fault(arena, &fault);
     mm_lock_release(&arena->lock, guard);
     if (bad)
         mm_check_fault(sink, &faults, fault.what, "mm_arena_check", arena, fault.address,

@@ -34,6 +34,15 @@ static void fault(struct checking *c, const char *what, uint64_t address, uint64
     mm_check_fault(c->sink, &c->faults, what, "mm_space_check", c->space, address, found, expected);
 }
 
+/* What the hardware would fault on, whatever the CPU. */
+static enum mm_err check_damaged(struct mm_walker *walker, struct mm_visit *visit)
+{
+    fault(walker->context, "reserved bits in an entry", visit->virt, visit->entry.bits,
+          visit->level);
+    return MM_OK;
+}
+
+/* And no-execute, on a CPU where that is reserved. */
 static bool has_reserved_bits(struct checking *c, const struct mm_visit *visit)
 {
     const struct mm_paging *paging = &c->space->vmm->paging;
@@ -108,7 +117,7 @@ static enum mm_err check_leaf(struct mm_walker *walker, struct mm_visit *visit)
 {
     struct checking *c = walker->context;
 
-    if (has_reserved_bits(c, visit) || visit->level > MM_PT_LEAF_LEVEL_MAX)
+    if (has_reserved_bits(c, visit))
         return MM_OK;
     c->leaf_count[visit->level - 1]++;
     c->frames += mm_pt_bytes(visit->level) / MM_FRAME_BYTES;
@@ -211,6 +220,7 @@ static void check_half(struct checking *c, struct mm_span half)
     walker.enter = check_enter;
     walker.leaf = check_leaf;
     walker.leave = check_leave;
+    walker.damaged = check_damaged;
     if (mm_walker_run_all(&walker) != MM_OK)
         fault(c, "the root is outside the window", c->space->root.raw, 0, 0);
 }

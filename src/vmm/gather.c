@@ -8,7 +8,10 @@
  *             way to free a table.
  * Invariants  I1 an entry is cleared before its address is put in here
  *             I2 nothing in `table` or `run` is freed before all CPUs concerned have flushed
- *             I3 flags has EVERYTHING, or every removed translation is in `page`
+ *             I3 flags has EVERYTHING, or every removed translation is in `page`, and for each
+ *                removed table an address that it covered
+ *             I4 a space is not destroyed while a gather of it is open: between two holds of its
+ *                lock, and in the flush, its tables and its struct stay what they were
  * Locking     Filled under the space's lock; flushed without it, since other CPUs are waited for.
  * Cost        Up to MM_MMU_FLUSH_CEILING single flushes, else one full one; one shootdown.
  * Rejected    Flushing per page: a hundred times the cost of the entry's store. Freeing at once and
@@ -33,7 +36,8 @@ void mm_gather_begin(struct mm_gather *gather, struct mm_space *space)
     gather->table_count = 0;
     gather->run_count = 0;
     gather->page_count = 0;
-    gather->flags = 0;
+    /* not of a space that is gone: mm_space_destroy() has one, and needs no hold */
+    gather->flags = mm_space_hold(gather->space) == MM_OK ? MM_GATHER_HOLDS : 0;
 }
 
 void mm_gather_everything(struct mm_gather *gather)
@@ -53,12 +57,28 @@ void mm_gather_page(struct mm_gather *gather, uint64_t virt, uint64_t bytes)
     gather->page_count++;
 }
 
-void mm_gather_table(struct mm_gather *gather, mm_phys_t table)
+/* Is an address in [virt, virt + bytes) flushed already? The latest are the likeliest. */
+static bool flushes_in(const struct mm_gather *gather, uint64_t virt, uint64_t bytes)
+{
+    for (uint32_t i = gather->page_count; i > 0; i--) {
+        if (gather->page[i - 1].start.raw - virt < bytes)
+            return true;
+    }
+    return false;
+}
+
+/*
+ * The way to the table may be cached in upper-level entries. Flushing any one page drops all of
+ * those on CPUs of Intel (SDM vol. 3A, 4.10.4.1) and on AMD's while EFER.TCE = 0, but with TCE = 1
+ * only those that lead to the page (APM vol. 2, 3.1.7). So a page below the table is flushed: as a
+ * rule it is one that was just removed; a table that was found empty has none.
+ */
+void mm_gather_table(struct mm_gather *gather, mm_phys_t table, uint64_t virt, uint64_t bytes)
 {
     MM_ASSERT(gather->table_count < MM_GATHER_TABLES);
     gather->table[gather->table_count++] = table;
-    if (gather->page_count == 0) /* no page whose flush drops the cached way to the table */
-        mm_gather_everything(gather);
+    if ((gather->flags & MM_GATHER_EVERYTHING) == 0 && !flushes_in(gather, virt, bytes))
+        mm_gather_page(gather, virt, MM_FRAME_BYTES);
 }
 
 static void flush_here(const struct mm_gather *gather)
@@ -108,7 +128,8 @@ static void gather_flush_all_cpus(const struct mm_gather *gather)
     struct mm_vmm *vmm = gather->space->vmm;
     struct mm_cpuset others;
 
-    if (MM_BREAK_DROP_FLUSH || (gather->page_count == 0 && gather->flags == 0))
+    if (MM_BREAK_DROP_FLUSH ||
+        (gather->page_count == 0 && (gather->flags & MM_GATHER_EVERYTHING) == 0))
         return;
     if ((gather->flags & MM_GATHER_EVERYTHING) != 0)
         (void)mm_fetch_add_relaxed_u64(&vmm->full_flushes, 1);
@@ -147,7 +168,7 @@ void mm_gather_flush(struct mm_gather *gather)
     gather_flush_all_cpus(gather);
     gather_free(gather);
     gather->page_count = 0;
-    gather->flags = 0;
+    gather->flags &= ~MM_GATHER_EVERYTHING;
 }
 
 void mm_gather_frames(struct mm_gather *gather, mm_phys_t first, uint64_t count_frames)
@@ -188,6 +209,11 @@ void mm_gather_set_release(struct mm_gather *gather,
 
 void mm_gather_end(struct mm_gather *gather)
 {
-    if (gather != NULL)
-        mm_gather_flush(gather);
+    if (gather == NULL)
+        return;
+    mm_gather_flush(gather);
+    if ((gather->flags & MM_GATHER_HOLDS) == 0)
+        return;
+    gather->flags = 0; /* ending twice is harmless */
+    mm_space_unhold(gather->space);
 }

@@ -53,6 +53,14 @@ static enum mm_err reserve_enter(struct mm_walker *walker, struct mm_visit *visi
     return MM_OK;
 }
 
+/* A page that faults keeps nothing from being used; what is no page may be meant as a table. */
+static enum mm_err reserve_damaged(struct mm_walker *walker, struct mm_visit *visit)
+{
+    if (mm_pte_is_leaf(visit->entry, visit->level))
+        return MM_OK;
+    return mm_fail(walker->fail, MM_ERR_MALFORMED, visit->virt, visit->level, visit->entry);
+}
+
 static enum mm_err reserve_tables(struct reserving *r, mm_phys_t root)
 {
     uint64_t low_last = mm_pt_bytes(r->paging.levels) * mm_pt_kernel_index() - 1;
@@ -61,8 +69,10 @@ static enum mm_err reserve_tables(struct reserving *r, mm_phys_t root)
         .context = r,
         .fail = r->fail,
         .root = root,
+        .paging = &r->paging,
         .levels = r->paging.levels,
         .enter = reserve_enter,
+        .damaged = reserve_damaged,
     };
     enum mm_err err = mm_memmap_reserve(r->map, root, MM_FRAME_BYTES, MM_USE_BOOT);
 
@@ -94,7 +104,7 @@ static enum mm_err reserve_anchor(struct reserving *r, mm_phys_t root,
     for (uint64_t i = 0; i < pages; i++) {
         mm_virt_t virt = mm_virt(first + i * MM_FRAME_BYTES);
         struct mm_translation at;
-        enum mm_err err = mm_translate_root(r->window, root, r->paging.levels, virt, &at, r->fail);
+        enum mm_err err = mm_translate_root(r->window, root, &r->paging, virt, &at, r->fail);
 
         if (err != MM_OK)
             return err;
@@ -112,7 +122,7 @@ static bool stack_is_named(struct reserving *r, mm_phys_t root, mm_virt_t virt)
     struct mm_translation at;
     struct mm_mem_range range;
 
-    return mm_translate_root(r->window, root, r->paging.levels, virt, &at, NULL) == MM_OK &&
+    return mm_translate_root(r->window, root, &r->paging, virt, &at, NULL) == MM_OK &&
            mm_memmap_find(r->map, at.phys, &range) == MM_OK &&
            (range.use == MM_USE_IMAGE || range.use == MM_USE_KEEP);
 }
@@ -126,7 +136,7 @@ static enum mm_err reserve_beside(struct reserving *r, mm_phys_t root, uint64_t 
         struct mm_translation at;
         enum mm_err err;
 
-        if (mm_translate_root(r->window, root, r->paging.levels, mm_virt(virt), &at, NULL) != MM_OK)
+        if (mm_translate_root(r->window, root, &r->paging, mm_virt(virt), &at, NULL) != MM_OK)
             return MM_OK;
         err = mm_memmap_reserve(r->map, at.phys, MM_FRAME_BYTES, MM_USE_BOOT);
         if (err == MM_ERR_NO_ROOM)
@@ -263,11 +273,10 @@ static enum mm_err verify_page(struct mm_space *space, mm_virt_t virt, unsigned 
 {
     const struct mm_vmm *vmm = space->vmm;
     struct mm_translation now, then;
-    enum mm_err err =
-        mm_translate_root(vmm->window, mm_mmu_root(), vmm->paging.levels, virt, &now, fail);
+    enum mm_err err = mm_translate_root(vmm->window, mm_mmu_root(), &vmm->paging, virt, &now, fail);
 
     if (err == MM_OK)
-        err = mm_translate_root(vmm->window, space->root, vmm->paging.levels, virt, &then, fail);
+        err = mm_translate_root(vmm->window, space->root, &vmm->paging, virt, &then, fail);
     if (err != MM_OK)
         return err;
     if (now.phys.raw != then.phys.raw || (rights & ~then.prot) != 0) {

@@ -17,6 +17,7 @@
  * Rejected    Rolling back a half-built mapping: other CPUs may have cached it by then, and
  *             flushing may have to wait where mapping must not.
  */
+#include "base/report.h"
 #include "vmm_internal.h"
 
 struct mapping {
@@ -85,6 +86,8 @@ static enum mm_err plan_missing(struct mapping *m, unsigned level)
 
 static enum mm_err plan_entry(struct mapping *m, mm_pte_t entry, unsigned level)
 {
+    if (mm_entry_is_damaged(&m->space->vmm->paging, entry, level))
+        return mm_fail(m->fail, MM_ERR_CORRUPT, m->virt, level, entry);
     if (mm_pte_is_table(entry, level))
         return plan_descend(m, entry, level);
     if (!mm_pte_is_none(entry))
@@ -242,7 +245,8 @@ enum mm_err mm_space_map(struct mm_space *space, const struct mm_map_request *re
                          struct mm_space_fail *fail)
 {
     struct mm_reserve reserve = {{0}, 0};
-    struct mapping m = {.space = space, .reserve = &reserve, .fail = fail};
+    struct mm_space_fail why;
+    struct mapping m = {.space = space, .reserve = &reserve, .fail = fail != NULL ? fail : &why};
     mm_lock_guard_t guard;
     struct mm_span span;
     enum mm_err err;
@@ -264,5 +268,7 @@ enum mm_err mm_space_map(struct mm_space *space, const struct mm_map_request *re
     err = map_locked(&m);
     mm_lock_release(&space->lock, guard);
     mm_reserve_drop(space->vmm, &reserve);
+    if (err == MM_ERR_CORRUPT)
+        mm_space_report_damage(space, m.fail, "mm_space_map", MM_CALLER);
     return err;
 }

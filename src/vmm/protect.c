@@ -11,6 +11,7 @@
  * Cost        One locked exchange per page that changes.
  * Rejected    Unmapping and mapping again: other CPUs would fault in between.
  */
+#include "base/report.h"
 #include "vmm_internal.h"
 
 static enum mm_err protect_leaf(struct mm_walker *walker, struct mm_visit *visit)
@@ -56,6 +57,8 @@ static enum mm_err protect_and_flush(struct mm_change *change, uint32_t flags,
     enum mm_err err;
 
     mm_gather_begin(&gather, change->space);
+    if ((gather.flags & MM_GATHER_HOLDS) == 0)
+        return mm_fail(fail, MM_ERR_GONE, change->span.first, 0, mm_pte_empty());
     change->gather = &gather;
     err = protect_span(change, flags, fail);
     mm_gather_end(&gather);
@@ -66,16 +69,23 @@ enum mm_err mm_space_protect(struct mm_space *space, mm_virt_t virt, uint64_t by
                              uint32_t flags, struct mm_gather *gather, struct mm_space_fail *fail)
 {
     struct mm_change change = {.space = space, .gather = gather, .prot = prot};
+    struct mm_space_fail why;
     enum mm_err err;
 
-    if ((flags & ~(MM_RANGE_HOLES | MM_RANGE_WX)) != 0 ||
-        (gather != NULL && gather->space != space))
+    if (fail == NULL)
+        fail = &why;
+    if ((flags & ~(MM_RANGE_HOLES | MM_RANGE_WX)) != 0)
         return mm_fail(fail, MM_ERR_BAD_ARG, virt.raw, 0, mm_pte_empty());
     err = mm_range_check(space, virt, bytes, &change.span, fail);
     if (err == MM_OK)
         err = mm_range_check_prot(space, virt.raw, prot, (flags & MM_RANGE_WX) != 0, fail);
+    if (err == MM_OK && gather != NULL)
+        err = mm_range_check_gather(gather, space, virt, fail);
     if (err != MM_OK)
         return err;
-    return gather != NULL ? protect_span(&change, flags, fail)
-                          : protect_and_flush(&change, flags, fail);
+    err = gather != NULL ? protect_span(&change, flags, fail)
+                         : protect_and_flush(&change, flags, fail);
+    if (err == MM_ERR_CORRUPT)
+        mm_space_report_damage(space, fail, "mm_space_protect", MM_CALLER);
+    return err;
 }

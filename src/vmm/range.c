@@ -10,10 +10,13 @@
  *             I2 a split is flushed before the rights or presence of its parts change: a CPU never
  *                has two sizes with different rights for one address (SDM vol. 3A, 4.10.2.3)
  *             I3 a piece can remove no more tables than the gather has room for
- * Locking     Per piece; between pieces other calls may come in. Two calls that change the same
- *             range at the same time may find it cut again: MM_ERR_AGAIN.
+ * Locking     Per piece; between pieces, and in a flush, other calls may come in. The gather holds
+ *             the space meanwhile, so mm_space_destroy() is not among them. Two calls that change
+ *             the same range at the same time may find it cut again: MM_ERR_AGAIN.
  * Cost        Two passes over the entries of the range.
- * Rejected    Undoing after a failure: undoing needs what just failed.
+ * Rejected    Undoing after a failure: undoing needs what just failed. Letting destroy win and
+ *             looking again after each hold of the lock (MM_ERR_GONE): the flush that waits reads
+ *             the struct, which would be its owner's to use again, perhaps for another space.
  */
 #include "vmm_internal.h"
 
@@ -93,6 +96,15 @@ static enum mm_err edges_split(struct mm_space *space, const struct mm_span *spa
     mm_reserve_drop(space->vmm, &reserve);
     *split = tables != 0;
     return err;
+}
+
+/* Is the gather one that may be used for the space: of it, and begun while it lived? */
+enum mm_err mm_range_check_gather(const struct mm_gather *gather, const struct mm_space *space,
+                                  mm_virt_t virt, struct mm_space_fail *fail)
+{
+    if (gather->space == space && (gather->flags & MM_GATHER_HOLDS) != 0)
+        return MM_OK;
+    return mm_fail(fail, MM_ERR_BAD_ARG, virt.raw, 0, mm_pte_empty());
 }
 
 enum mm_err mm_range_prepare(struct mm_space *space, struct mm_span span, uint32_t flags,

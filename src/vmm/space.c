@@ -6,17 +6,30 @@
  * Idea        The kernel half is one set of tables that every root refers to: a user root copies
  *             the kernel's top-level entries when it is made. So that no copy can be out of date,
  *             those entries are fixed from the first user space on; the tables for the kernel area
- *             are made in advance. A space is destroyed only when no CPU is in its mask.
+ *             are made in advance. Who needs a space for longer than one hold of its lock counts
+ *             in `holds`: each CPU that has it loaded, each call that lets go of the lock and goes
+ *             on, each open gather, and in the kernel space each user space. Destroying is one
+ *             exchange of 0 for CLOSED in that word.
  * Invariants  I1 the upper entries of every user root equal the kernel's
- *             I2 a CPU joins the mask of a space before it loads its root and leaves after it
- *                loaded another one
+ *             I2 a CPU holds a space, then joins its mask, then loads its root; it leaves the mask
+ *                and lets go after it loaded another one
  *             I3 a space that is gone has no CPU in its mask
+ *             I4 CLOSED is final: MM_ERR_GONE is answered for no space that lives on
+ * Order       Loading on one CPU and destroying on another meet in `holds` alone, and one of the
+ *             two exchanges is the first. Loading first: destroy finds a hold and is BUSY, whatever
+ *             the CPU does next. Destroy first: loading finds CLOSED and answers GONE with nothing
+ *             changed. Before, in between or after makes no difference, because neither takes its
+ *             exchange back. `state` follows under the lock, for calls that hold the lock once and
+ *             count nowhere: they finish before it is GONE, or see it. The mask and the fence serve
+ *             flushing only: they pair with flush_local().
  * Locking     The kernel space's lock for its top-level entries, `user_spaces` and FROZEN. Loading
- *             takes none: see mm_space_activate().
- * Cost        Create: one table and 256 entries. Destroy: O(tables).
+ *             takes none.
+ * Cost        Create: one table and 256 entries. Destroy: O(tables). A hold: one locked exchange.
  * Rejected    Copying new kernel entries into old roots on a fault: a fault in the fault handler's
- *             own memory is the end.
+ *             own memory is the end. Marking the space and then reading the mask: the mark has to
+ *             be taken back when a CPU is there, and another CPU saw a living space as gone.
  */
+#include "base/report.h"
 #include "mm_cpu.h"
 #include "vmm_internal.h"
 
@@ -30,6 +43,37 @@ enum mm_err mm_space_alive(const struct mm_space *space)
     if (state == MM_SPACE_LIVE)
         return MM_OK;
     return state == MM_SPACE_GONE ? MM_ERR_GONE : MM_ERR_BAD_ARG;
+}
+
+void mm_space_report_damage(struct mm_space *space, const struct mm_space_fail *fail,
+                            const char *where, const void *caller)
+{
+    (void)mm_report_corrupt("reserved bits in a page-table entry: overwritten", where, space,
+                            fail->virt.raw, caller);
+}
+
+enum mm_err mm_space_hold(struct mm_space *space)
+{
+    enum mm_err err = mm_space_alive(space);
+    uint64_t holds;
+
+    if (err != MM_OK)
+        return err;
+    holds = mm_load_relaxed_u64(&space->holds);
+    do {
+        if ((holds & MM_SPACE_CLOSED) != 0)
+            return MM_ERR_GONE;
+    } while (!mm_compare_swap_acq_rel_u64(&space->holds, &holds, holds + 1));
+    return MM_OK;
+}
+
+void mm_space_unhold(struct mm_space *space)
+{
+    uint64_t holds = mm_load_relaxed_u64(&space->holds);
+
+    do
+        MM_ASSERT2(holds - 1 < MM_SPACE_CLOSED - 1, (uintptr_t)space, holds);
+    while (!mm_compare_swap_acq_rel_u64(&space->holds, &holds, holds - 1));
 }
 
 unsigned mm_space_halves(const struct mm_space *space, struct mm_span *out)
@@ -134,21 +178,6 @@ static enum mm_err share_kernel_half(struct mm_vmm *vmm, mm_pte_t *root)
     return err;
 }
 
-static enum mm_err create_user(struct mm_vmm *vmm, struct mm_space *space, uint32_t flags,
-                               mm_phys_t frame)
-{
-    mm_pte_t *root;
-    enum mm_err err = mm_table_map(vmm->window, frame, &root);
-
-    if (err != MM_OK)
-        return err;
-    err = share_kernel_half(vmm, root);
-    mm_table_unmap(vmm->window, root);
-    if (err == MM_OK)
-        mm_space_begin(space, vmm, frame, flags);
-    return err;
-}
-
 /* Would the root of a user space show the direct map? An adopted root has none. */
 static bool shows_direct_map(const struct mm_vmm *vmm)
 {
@@ -156,6 +185,36 @@ static bool shows_direct_map(const struct mm_vmm *vmm)
 
     return direct->bytes == 0 || mm_pt_kernel_half(direct->start) ||
            (vmm->kernel->flags & MM_SPACE_ADOPTED) != 0;
+}
+
+static enum mm_err create_user(struct mm_vmm *vmm, struct mm_space *space, uint32_t flags,
+                               mm_phys_t frame)
+{
+    struct mm_space *kernel = vmm->kernel;
+    mm_pte_t *root;
+    enum mm_err err;
+
+    if (mm_space_hold(kernel) != MM_OK)
+        return MM_ERR_NOT_FOUND; /* being destroyed */
+    err = shows_direct_map(vmm) ? mm_table_map(vmm->window, frame, &root) : MM_ERR_UNSUPPORTED;
+    if (err == MM_OK) {
+        err = share_kernel_half(vmm, root);
+        mm_table_unmap(vmm->window, root);
+    }
+    if (err == MM_OK)
+        mm_space_begin(space, vmm, frame, flags);
+    else
+        mm_space_unhold(kernel);
+    return err;
+}
+
+/* A space that would be lost. Under a VMM without a kernel space none can live, so what looks like
+ * one is left from before the VMM was made anew; so is a user space if there are none. */
+static bool space_lives(const struct mm_vmm *vmm, const struct mm_space *space)
+{
+    if (vmm->kernel == NULL || space->state != MM_SPACE_LIVE || space->vmm != vmm)
+        return false;
+    return space == vmm->kernel || vmm->user_spaces != 0;
 }
 
 enum mm_err mm_space_create(struct mm_vmm *vmm, struct mm_space *space, uint32_t flags)
@@ -170,8 +229,8 @@ enum mm_err mm_space_create(struct mm_vmm *vmm, struct mm_space *space, uint32_t
         return MM_ERR_BAD_ARG;
     if (kernel != (vmm->kernel == NULL))
         return kernel ? MM_ERR_EXISTS : MM_ERR_NOT_FOUND;
-    if (!kernel && !shows_direct_map(vmm))
-        return MM_ERR_UNSUPPORTED;
+    if (space_lives(vmm, space))
+        return MM_ERR_EXISTS;
     err = mm_reserve_take(vmm, &reserve, 1);
     if (err != MM_OK)
         return err;
@@ -180,6 +239,34 @@ enum mm_err mm_space_create(struct mm_vmm *vmm, struct mm_space *space, uint32_t
     if (err != MM_OK)
         vmm->tables.free(vmm->tables.context, root); /* never linked, never loaded */
     return err;
+}
+
+/* Would translations of the lower half stay when this CPU goes from `before` to `space`? A CPU that
+ * has loaded nothing through libmm may be on the kernel space's root. */
+static bool low_half_stays(const struct mm_space *space, const struct mm_space *before)
+{
+    return (space->vmm->state & MM_VMM_LOW_GLOBAL) != 0 && !mm_space_is_kernel(space) &&
+           (before == NULL || mm_space_is_kernel(before));
+}
+
+/* Load a space that this CPU may load; `before` is what it has loaded. No interrupts. */
+static enum mm_err load_on(struct mm_space *space, struct mm_space *before, unsigned cpu)
+{
+    enum mm_err err = before == space ? MM_OK : mm_space_hold(space);
+
+    if (err != MM_OK)
+        return err;
+    mm_cpuset_add(&space->cpus, cpu);
+    mm_fence_full(); /* pairs with the fence in flush_local() */
+    space->vmm->active[cpu] = space;
+    mm_mmu_load_root(space->root);
+    if (low_half_stays(space, before))
+        mm_mmu_flush_all();
+    if (before != NULL && before != space) {
+        mm_cpuset_remove(&before->cpus, cpu);
+        mm_space_unhold(before);
+    }
+    return MM_OK;
 }
 
 enum mm_err mm_space_activate(struct mm_space *space)
@@ -194,23 +281,10 @@ enum mm_err mm_space_activate(struct mm_space *space)
     vmm = space->vmm;
     guard = mm_cpu_guard();
     cpu = mm_cpu_index();
-    if (cpu >= vmm->cpu_count || !mm_cpuset_has(&vmm->online, cpu)) {
+    if (cpu >= vmm->cpu_count || !mm_cpuset_has(&vmm->online, cpu))
         err = MM_ERR_BAD_ARG;
-    } else {
-        struct mm_space *before = vmm->active[cpu];
-
-        mm_cpuset_add(&space->cpus, cpu);
-        mm_fence_full(); /* pairs with the fences in mm_gather_flush() and space_retire() */
-        err = mm_space_alive(space);
-        if (err == MM_OK) {
-            vmm->active[cpu] = space;
-            mm_mmu_load_root(space->root);
-        }
-        if (err == MM_OK && before != NULL && before != space)
-            mm_cpuset_remove(&before->cpus, cpu);
-        else if (err != MM_OK && before != space)
-            mm_cpuset_remove(&space->cpus, cpu);
-    }
+    else
+        err = load_on(space, vmm->active[cpu], cpu);
     mm_cpu_unguard(guard);
     return err;
 }
@@ -240,89 +314,126 @@ void mm_space_loaded_on(const struct mm_space *space, struct mm_cpuset *out)
         *out = (struct mm_cpuset)MM_ZERO;
 }
 
-/* From now on nobody can load the space; MM_ERR_BUSY if somebody has. */
+/* From now on nobody can load, use or hold the space; MM_ERR_BUSY if somebody does. */
 static enum mm_err space_retire(struct mm_space *space)
 {
-    mm_lock_guard_t guard = mm_lock_take(&space->lock);
     enum mm_err err = mm_space_alive(space);
-    struct mm_cpuset loaded;
+    mm_lock_guard_t guard;
+    uint64_t holds = 0;
 
-    if (err == MM_OK && mm_space_is_kernel(space) && space->vmm->user_spaces != 0)
-        err = MM_ERR_BUSY;
-    if (err == MM_OK && mm_cpuset_read(&space->cpus, &loaded))
-        err = MM_ERR_BUSY;
-    if (err == MM_OK) {
-        mm_store_relaxed_u32(&space->state, MM_SPACE_GONE);
-        mm_fence_full(); /* pairs with mm_space_activate(): it sees GONE, or we see its bit */
-        if (mm_cpuset_read(&space->cpus, &loaded)) {
-            mm_store_relaxed_u32(&space->state, MM_SPACE_LIVE);
-            err = MM_ERR_BUSY;
-        }
-    }
+    if (err != MM_OK)
+        return err;
+    if (!mm_compare_swap_acq_rel_u64(&space->holds, &holds, MM_SPACE_CLOSED))
+        return (holds & MM_SPACE_CLOSED) != 0 ? MM_ERR_GONE : MM_ERR_BUSY;
+    guard = mm_lock_take(&space->lock); /* calls that hold it once have finished, or see GONE */
+    mm_store_relaxed_u32(&space->state, MM_SPACE_GONE);
     mm_lock_release(&space->lock, guard);
-    return err;
+    return MM_OK;
+}
+
+struct teardown {
+    struct mm_gather *gather;
+    struct mm_space_fail damage; /* the first; err MM_OK if there is none */
+};
+
+static void teardown_note(struct mm_walker *walker, const struct mm_visit *visit)
+{
+    struct teardown *t = walker->context;
+
+    if (t->damage.err == MM_OK)
+        (void)mm_fail(&t->damage, MM_ERR_CORRUPT, walker->virt, visit->level, visit->entry);
+}
+
+/* What a damaged entry led to is lost. */
+static enum mm_err teardown_damaged(struct mm_walker *walker, struct mm_visit *visit)
+{
+    teardown_note(walker, visit);
+    return MM_OK;
+}
+
+static enum mm_err teardown_enter(struct mm_walker *walker, struct mm_visit *visit)
+{
+    mm_pte_t *table;
+
+    visit->skip =
+        mm_table_map(walker->window, mm_pte_phys(visit->entry, visit->level), &table) != MM_OK;
+    if (visit->skip)
+        teardown_note(walker, visit);
+    else
+        mm_table_unmap(walker->window, table);
+    return MM_OK;
 }
 
 static void teardown_leave(struct mm_walker *walker, struct mm_visit *visit, mm_pte_t *child)
 {
-    struct mm_gather *gather = walker->context;
+    struct teardown *t = walker->context;
     mm_phys_t table = mm_pte_phys(visit->entry, visit->level);
 
     (void)child;
-    if (walker->progress == MM_WALKER_PAUSED || !mm_table_is_ours(gather->space->vmm, table))
+    if (walker->progress == MM_WALKER_PAUSED || !mm_table_is_ours(t->gather->space->vmm, table))
         return;
     mm_pte_store(visit->slot, mm_pte_empty());
-    mm_gather_table(gather, table);
+    mm_gather_everything(t->gather);
+    mm_gather_table(t->gather, table, visit->virt, mm_pt_bytes(visit->level));
 }
 
 /* No lock: the space is gone, so nobody else descends. Table by table a walker of the hardware
  * might have been left in is flushed before it is freed, as everywhere. */
-static void space_teardown(struct mm_space *space, struct mm_gather *gather)
+static void space_teardown(struct mm_space *space, struct teardown *t)
 {
     struct mm_span half[2];
     unsigned halves = mm_space_halves(space, half);
 
     for (unsigned i = 0; i < halves; i++) {
-        struct mm_walker walker = mm_walker_over(space, half[i], gather, NULL);
+        struct mm_walker walker = mm_walker_over(space, half[i], t, NULL);
 
+        walker.enter = teardown_enter;
         walker.leave = teardown_leave;
+        walker.damaged = teardown_damaged;
         do {
             enum mm_err err;
 
             walker.budget = MM_GATHER_TABLES;
             err = mm_walker_run(&walker);
             MM_ASSERT2(err == MM_OK, walker.virt, err);
-            mm_gather_flush(gather);
+            mm_gather_flush(t->gather);
         } while (walker.progress != MM_WALKER_DONE);
     }
-    mm_gather_table(gather, space->root);
+    mm_gather_everything(t->gather); /* global translations outlive a change of root */
+    mm_gather_table(t->gather, space->root, 0, UINT64_MAX);
+}
+
+static void leave_vmm(struct mm_space *space)
+{
+    struct mm_vmm *vmm = space->vmm;
+    struct mm_space *kernel = vmm->kernel;
+    mm_lock_guard_t guard;
+
+    if (mm_space_is_kernel(space)) {
+        vmm->kernel = NULL;
+        vmm->state &= ~(MM_VMM_FROZEN | MM_VMM_LOW_GLOBAL);
+        return;
+    }
+    guard = mm_lock_take(&kernel->lock);
+    vmm->user_spaces--;
+    mm_lock_release(&kernel->lock, guard);
+    mm_space_unhold(kernel);
 }
 
 enum mm_err mm_space_destroy(struct mm_space *space)
 {
-    enum mm_err err = mm_space_alive(space);
     struct mm_gather gather;
-    struct mm_vmm *vmm;
+    struct teardown t = {.gather = &gather};
+    enum mm_err err = space_retire(space);
 
-    if (err == MM_OK)
-        err = space_retire(space);
     if (err != MM_OK)
         return err;
-    vmm = space->vmm;
     mm_gather_begin(&gather, space);
-    if (mm_space_is_kernel(space))
-        mm_gather_everything(&gather); /* global translations outlive a change of root */
-    space_teardown(space, &gather);
+    space_teardown(space, &t);
     mm_gather_end(&gather);
-    if (mm_space_is_kernel(space)) {
-        vmm->kernel = NULL;
-        vmm->state &= ~MM_VMM_FROZEN;
-    } else {
-        mm_lock_guard_t guard = mm_lock_take(&vmm->kernel->lock);
-
-        vmm->user_spaces--;
-        mm_lock_release(&vmm->kernel->lock, guard);
-    }
+    leave_vmm(space);
+    if (t.damage.err != MM_OK)
+        mm_space_report_damage(space, &t.damage, "mm_space_destroy", MM_CALLER);
     return MM_OK;
 }
 

@@ -13,55 +13,62 @@
  */
 #include "vmm_internal.h"
 
-static struct mm_walk_step step_of(mm_pte_t entry, mm_phys_t table, unsigned index, unsigned level)
+/* An entry that the hardware would fault on grants nothing and leads nowhere. */
+static struct mm_walk_step step_of(mm_pte_t entry, mm_phys_t table, unsigned index, unsigned level,
+                                   bool damaged)
 {
+    bool leads = mm_pte_is_present(entry) && !damaged;
+
     return (struct mm_walk_step){
         .entry = entry.bits,
         .table = table,
-        .to = mm_pte_is_present(entry) ? mm_pte_phys(entry, level) : mm_phys(0),
+        .to = leads ? mm_pte_phys(entry, level) : mm_phys(0),
         .index = index,
         .level = level,
-        .prot = mm_pte_prot(entry),
-        .leaf = mm_pte_is_leaf(entry, level) ? 1 : 0,
+        .prot = leads ? mm_pte_prot(entry) : MM_PROT_NONE,
+        .leaf = leads && mm_pte_is_leaf(entry, level) ? 1 : 0,
     };
 }
 
-unsigned mm_walk_root(const struct mm_window *window, mm_phys_t root, unsigned levels,
-                      mm_virt_t virt, struct mm_walk_step *steps, enum mm_err *err)
+unsigned mm_walk_root(const struct mm_window *window, mm_phys_t root,
+                      const struct mm_paging *paging, mm_virt_t virt, struct mm_walk_step *steps,
+                      enum mm_err *err)
 {
     mm_phys_t frame = root;
     unsigned count = 0;
 
     *err = MM_OK;
-    if (!mm_pt_canonical(virt, levels))
+    if (!mm_pt_canonical(virt, paging->levels))
         return 0;
-    for (unsigned level = levels; level > 0; level--) {
+    for (unsigned level = paging->levels; level > 0; level--) {
         unsigned index = mm_pt_index(virt, level);
         mm_pte_t *table;
         mm_pte_t entry;
+        bool damaged;
 
         *err = mm_table_map(window, frame, &table);
         if (*err != MM_OK)
             return count;
         entry = mm_pte_load(&table[index]);
         mm_table_unmap(window, table);
-        steps[count++] = step_of(entry, frame, index, level);
-        if (!mm_pte_is_table(entry, level))
+        damaged = mm_entry_is_damaged(paging, entry, level);
+        steps[count++] = step_of(entry, frame, index, level, damaged);
+        if (damaged || !mm_pte_is_table(entry, level))
             return count;
         frame = mm_pte_phys(entry, level);
     }
     return count;
 }
 
-enum mm_err mm_translate_root(const struct mm_window *window, mm_phys_t root, unsigned levels,
-                              mm_virt_t virt, struct mm_translation *out,
-                              struct mm_space_fail *fail)
+enum mm_err mm_translate_root(const struct mm_window *window, mm_phys_t root,
+                              const struct mm_paging *paging, mm_virt_t virt,
+                              struct mm_translation *out, struct mm_space_fail *fail)
 {
     struct mm_walk_step steps[MM_WALK_STEPS];
     const struct mm_walk_step *end;
     unsigned prot = MM_PROT_ALL;
     enum mm_err err;
-    unsigned count = mm_walk_root(window, root, levels, virt, steps, &err);
+    unsigned count = mm_walk_root(window, root, paging, virt, steps, &err);
     mm_pte_t entry;
 
     if (count == 0)
@@ -90,8 +97,7 @@ enum mm_err mm_space_translate(struct mm_space *space, mm_virt_t virt, struct mm
         err = MM_ERR_BAD_ARG;
     if (err != MM_OK)
         return mm_fail(fail, err, virt.raw, 0, mm_pte_empty());
-    return mm_translate_root(space->vmm->window, space->root, space->vmm->paging.levels, virt, out,
-                             fail);
+    return mm_translate_root(space->vmm->window, space->root, &space->vmm->paging, virt, out, fail);
 }
 
 unsigned mm_space_walk(struct mm_space *space, mm_virt_t virt, struct mm_walk_step *steps)
@@ -100,6 +106,5 @@ unsigned mm_space_walk(struct mm_space *space, mm_virt_t virt, struct mm_walk_st
 
     if (mm_space_alive(space) != MM_OK || steps == NULL)
         return 0;
-    return mm_walk_root(space->vmm->window, space->root, space->vmm->paging.levels, virt, steps,
-                        &err);
+    return mm_walk_root(space->vmm->window, space->root, &space->vmm->paging, virt, steps, &err);
 }

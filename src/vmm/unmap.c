@@ -14,6 +14,7 @@
  * Rejected    Plain stores: an accessed or dirty mark set in between would reappear in an entry
  *             that is empty by then.
  */
+#include "base/report.h"
 #include "vmm_internal.h"
 
 static enum mm_err unmap_leaf(struct mm_walker *walker, struct mm_visit *visit)
@@ -43,7 +44,8 @@ static void unmap_leave(struct mm_walker *walker, struct mm_visit *visit, mm_pte
         return;
     mm_pte_store(visit->slot, mm_pte_empty());
     change->space->table_count--;
-    mm_gather_table(change->gather, mm_pte_phys(visit->entry, visit->level));
+    mm_gather_table(change->gather, mm_pte_phys(visit->entry, visit->level), visit->virt,
+                    mm_pt_bytes(visit->level));
 }
 
 static enum mm_err unmap_span(struct mm_change *change, uint32_t flags, struct mm_space_fail *fail)
@@ -68,6 +70,8 @@ static enum mm_err unmap_and_flush(struct mm_change *change, uint32_t flags,
     enum mm_err err;
 
     mm_gather_begin(&gather, change->space);
+    if ((gather.flags & MM_GATHER_HOLDS) == 0)
+        return mm_fail(fail, MM_ERR_GONE, change->span.first, 0, mm_pte_empty());
     change->gather = &gather;
     err = unmap_span(change, flags, fail);
     mm_gather_end(&gather);
@@ -78,13 +82,20 @@ enum mm_err mm_space_unmap(struct mm_space *space, mm_virt_t virt, uint64_t byte
                            struct mm_gather *gather, struct mm_space_fail *fail)
 {
     struct mm_change change = {.space = space, .gather = gather};
+    struct mm_space_fail why;
     enum mm_err err;
 
-    if ((flags & ~MM_RANGE_HOLES) != 0 || (gather != NULL && gather->space != space))
+    if (fail == NULL)
+        fail = &why;
+    if ((flags & ~MM_RANGE_HOLES) != 0)
         return mm_fail(fail, MM_ERR_BAD_ARG, virt.raw, 0, mm_pte_empty());
     err = mm_range_check(space, virt, bytes, &change.span, fail);
+    if (err == MM_OK && gather != NULL)
+        err = mm_range_check_gather(gather, space, virt, fail);
     if (err != MM_OK)
         return err;
-    return gather != NULL ? unmap_span(&change, flags, fail)
-                          : unmap_and_flush(&change, flags, fail);
+    err = gather != NULL ? unmap_span(&change, flags, fail) : unmap_and_flush(&change, flags, fail);
+    if (err == MM_ERR_CORRUPT)
+        mm_space_report_damage(space, fail, "mm_space_unmap", MM_CALLER);
+    return err;
 }

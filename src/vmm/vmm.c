@@ -9,7 +9,8 @@
  *                kernel area is in the kernel's half. The direct map may be in the lower one, for
  *                kernels that load no other space (and on hosts, where tests follow its pointers)
  *             I2 a CPU in `online` has flushed everything after it joined, so what was changed
- *                before cannot be cached there
+ *                before cannot be cached there. A set that was read before a CPU left names it
+ *                afterwards; the host answers for it (mm/host.h)
  * Locking     None: start-up is serial, and each CPU changes its own bits.
  * Cost        O(1) but for the first clearing of the struct (9 KiB).
  * Rejected    Constants for the bases: kernels differ, and 5 levels move everything.
@@ -158,8 +159,10 @@ enum mm_err mm_cpu_exit(struct mm_vmm *vmm, unsigned cpu)
         return MM_ERR_BAD_ARG;
     space = vmm->active[cpu];
     vmm->active[cpu] = NULL;
-    if (space != NULL)
-        mm_cpuset_remove(&space->cpus, cpu);
     mm_cpuset_remove(&vmm->online, cpu);
+    if (space != NULL) {
+        mm_cpuset_remove(&space->cpus, cpu);
+        mm_space_unhold(space);
+    }
     return MM_OK;
 }

@@ -28,9 +28,13 @@
 #define MM_SPACE_LIVE 0x6c697665u /* "live" */
 #define MM_SPACE_GONE 0x676f6e65u /* "gone" */
 
+/* struct mm_space.holds: no more holds are given */
+#define MM_SPACE_CLOSED (UINT64_C(1) << 63)
+
 /* struct mm_vmm.state */
-#define MM_VMM_FROZEN    1u /* a user space was made: the kernel's top-level entries are fixed */
-#define MM_VMM_CPU_KNOWN 2u /* a CPU was prepared: `paging` says what it has */
+#define MM_VMM_FROZEN     1u /* a user space was made: the kernel's top-level entries are fixed */
+#define MM_VMM_CPU_KNOWN  2u /* a CPU was prepared: `paging` says what it has */
+#define MM_VMM_LOW_GLOBAL 4u /* the adopted kernel space has global leaves in its lower half */
 
 /* Tables that one hold of a space's lock may visit. */
 #define MM_PIECE_TABLES 64u
@@ -100,6 +104,11 @@ static inline bool mm_space_is_kernel(const struct mm_space *space)
  * NULL included. */
 enum mm_err mm_space_alive(const struct mm_space *space);
 
+/* Keep the space from being destroyed until mm_space_unhold(). MM_OK, else as mm_space_alive(). No
+ * lock, any context. */
+enum mm_err mm_space_hold(struct mm_space *space);
+void mm_space_unhold(struct mm_space *space);
+
 /* Set the fields of a space whose root is ready; counts start at zero, but for the root. */
 void mm_space_begin(struct mm_space *space, struct mm_vmm *vmm, mm_phys_t root, uint32_t flags);
 
@@ -108,6 +117,21 @@ enum mm_err mm_space_preallocate(struct mm_space *space, struct mm_space_fail *f
 
 /* The part of the address space that is this space's own: one span, or both halves. */
 unsigned mm_space_halves(const struct mm_space *space, struct mm_span *out);
+
+/* Tell the host of the damage that `fail` names. No lock held. */
+void mm_space_report_damage(struct mm_space *space, const struct mm_space_fail *fail,
+                            const char *where, const void *caller);
+
+/* ---- entries ---- */
+
+/* Would the hardware fault on this entry? Then it is no table, no page and no hole, but what a wild
+ * write left. (No-execute is always on where libmm writes it.) */
+static inline bool mm_entry_is_damaged(const struct mm_paging *paging, mm_pte_t entry,
+                                       unsigned level)
+{
+    return mm_pte_reserved(entry, level, paging->phys_bits, true) != 0 ||
+           (mm_pte_is_leaf(entry, level) && (paging->leaf_levels >> level & 1) == 0);
+}
 
 /* ---- table.c: tables as memory ---- */
 
@@ -181,9 +205,12 @@ struct mm_walker {
     /* Each may be NULL. An error ends the walk; setting progress to DONE ends it with MM_OK. They
      * are fields, not a constant table: a table of pointers needs relocation. */
     enum mm_err (*leaf)(struct mm_walker *walker, struct mm_visit *visit);
-    enum mm_err (*hole)(struct mm_walker *walker, struct mm_visit *visit);  /* not present */
+    enum mm_err (*hole)(struct mm_walker *walker, struct mm_visit *visit); /* not present */
+    /* mm_entry_is_damaged(); without this operation the walk ends with MM_ERR_CORRUPT */
+    enum mm_err (*damaged)(struct mm_walker *walker, struct mm_visit *visit);
     enum mm_err (*enter)(struct mm_walker *walker, struct mm_visit *visit); /* a table, before */
     void (*leave)(struct mm_walker *walker, struct mm_visit *visit, mm_pte_t *child); /* after */
+    const struct mm_paging *paging;
     mm_phys_t root;
     unsigned levels;
     uint64_t virt;   /* where to go on */
@@ -197,7 +224,7 @@ struct mm_walker {
 /*
  * Visit the entries that cover [virt, last], once. Ends with progress DONE or, when the budget is
  * used up, PAUSED: refill the budget and call again.
- * Returns  MM_OK | MM_ERR_WINDOW | what the operations return
+ * Returns  MM_OK | MM_ERR_WINDOW | MM_ERR_CORRUPT | what the operations return
  */
 enum mm_err mm_walker_run(struct mm_walker *walker);
 
@@ -208,7 +235,8 @@ struct mm_walker mm_walker_over(struct mm_space *space, struct mm_span span, voi
 /* Run to the end without a lock or a budget. */
 enum mm_err mm_walker_run_all(struct mm_walker *walker);
 
-/* Run to the end, taking the space's lock for a piece of MM_PIECE_TABLES at a time. */
+/* Run to the end, taking the space's lock for a piece of MM_PIECE_TABLES at a time. The space is
+ * held: between two pieces nobody destroys it. */
 enum mm_err mm_walker_run_pieces(struct mm_walker *walker, struct mm_space *space);
 
 /* ---- range.c: what the calls on ranges check and prepare ---- */
@@ -216,6 +244,10 @@ enum mm_err mm_walker_run_pieces(struct mm_walker *walker, struct mm_space *spac
 /* Alignment, canonical form, halves and the rules of the space; fills `out`. */
 enum mm_err mm_range_check(const struct mm_space *space, mm_virt_t virt, uint64_t bytes,
                            struct mm_span *out, struct mm_space_fail *fail);
+
+/* Is the gather one that may be used for the space: of it, and begun while it lived? */
+enum mm_err mm_range_check_gather(const struct mm_gather *gather, const struct mm_space *space,
+                                  mm_virt_t virt, struct mm_space_fail *fail);
 
 /* Rights that exist and that the space allows at `virt`. */
 enum mm_err mm_range_check_prot(const struct mm_space *space, uint64_t virt, uint32_t prot,
@@ -255,9 +287,11 @@ void mm_split_edges_locked(struct mm_space *space, const struct mm_span *span,
 /* ---- gather.c ---- */
 
 #define MM_GATHER_EVERYTHING 1u
+#define MM_GATHER_HOLDS      2u /* its space: from begin to end */
 
 void mm_gather_page(struct mm_gather *gather, uint64_t virt, uint64_t bytes);
-void mm_gather_table(struct mm_gather *gather, mm_phys_t table);
+/* A table that is linked nowhere any more and covered [virt, virt + bytes). */
+void mm_gather_table(struct mm_gather *gather, mm_phys_t table, uint64_t virt, uint64_t bytes);
 void mm_gather_everything(struct mm_gather *gather);
 
 /* Flush, then free what is in it. May wait; no lock held. */
@@ -281,12 +315,13 @@ enum mm_err mm_verify_anchors(struct mm_space *space, enum mm_anchor *out,
 
 /* The entries that a walk of `virt` reads from `root`, as mm_space_walk(). *err is MM_ERR_WINDOW if
  * it ended because a table is not reachable, else MM_OK. */
-unsigned mm_walk_root(const struct mm_window *window, mm_phys_t root, unsigned levels,
-                      mm_virt_t virt, struct mm_walk_step *steps, enum mm_err *err);
+unsigned mm_walk_root(const struct mm_window *window, mm_phys_t root,
+                      const struct mm_paging *paging, mm_virt_t virt, struct mm_walk_step *steps,
+                      enum mm_err *err);
 
 /* The walk of `virt` summed up: MM_OK | MM_ERR_NOT_FOUND | MM_ERR_RANGE | MM_ERR_WINDOW. */
-enum mm_err mm_translate_root(const struct mm_window *window, mm_phys_t root, unsigned levels,
-                              mm_virt_t virt, struct mm_translation *out,
-                              struct mm_space_fail *fail);
+enum mm_err mm_translate_root(const struct mm_window *window, mm_phys_t root,
+                              const struct mm_paging *paging, mm_virt_t virt,
+                              struct mm_translation *out, struct mm_space_fail *fail);
 
 #endif

@@ -10,6 +10,7 @@
  */
 #include "base/text.h"
 #include "mm/vmm.h"
+#include "mm_pte.h"
 
 static void put_decimal(struct mm_text *t, uint32_t x)
 {
@@ -45,7 +46,9 @@ size_t mm_walk_format(char *buf, size_t bytes, const struct mm_walk_step *step)
     mm_text_put(&t, ": ");
     mm_text_hex(&t, step->entry, 1);
     if (step->prot == MM_PROT_NONE) {
-        mm_text_put(&t, " -> not present");
+        bool present = mm_pte_is_present((mm_pte_t){step->entry});
+
+        mm_text_put(&t, present ? " -> nothing, reserved bits are set" : " -> not present");
         return mm_text_end(&t);
     }
     mm_text_put(&t, step->leaf != 0 ? " -> page " : " -> table ");

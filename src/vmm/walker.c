@@ -5,7 +5,8 @@
  *             in a range, must not descend from the root for every page, and must not keep
  *             interrupts off for a terabyte.
  * Idea        One recursion over the levels. It calls an operation for each leaf, each entry that
- *             is not present, and around each table. A budget of tables pauses it between two
+ *             is not present, and around each table. What the hardware would fault on is never
+ *             followed: it ends the walk, unless an operation wants to see it. A budget of tables pauses it between two
  *             tables; the cursor `virt` is all that is needed to go on.
  * Invariants  I1 `virt` only grows; everything before it has been visited
  *             I2 each call of enter() that lets the walk descend is followed by leave(), also when
@@ -79,6 +80,18 @@ static enum mm_err visit_other_entry(struct mm_walker *walker, struct mm_visit *
     return err;
 }
 
+static enum mm_err visit_damaged_entry(struct mm_walker *walker, struct mm_visit *visit)
+{
+    enum mm_err err;
+
+    if (walker->damaged == NULL)
+        return mm_fail(walker->fail, MM_ERR_CORRUPT, walker->virt, visit->level, visit->entry);
+    err = walker->damaged(walker, visit);
+    if (err == MM_OK && walker->progress == MM_WALKER_ON)
+        step_over(walker, visit->level);
+    return err;
+}
+
 static enum mm_err table_visit(struct mm_walker *walker, mm_pte_t *table, unsigned level,
                                unsigned rights)
 {
@@ -94,7 +107,9 @@ static enum mm_err table_visit(struct mm_walker *walker, mm_pte_t *table, unsign
         };
 
         visit.entry = mm_pte_load(visit.slot);
-        if (mm_pte_is_table(visit.entry, level))
+        if (mm_entry_is_damaged(walker->paging, visit.entry, level))
+            err = visit_damaged_entry(walker, &visit);
+        else if (mm_pte_is_table(visit.entry, level))
             err = visit_table_entry(walker, &visit);
         else
             err = visit_other_entry(walker, &visit);
@@ -123,6 +138,7 @@ struct mm_walker mm_walker_over(struct mm_space *space, struct mm_span span, voi
         .window = space->vmm->window,
         .context = context,
         .fail = fail,
+        .paging = &space->vmm->paging,
         .root = space->root,
         .levels = space->vmm->paging.levels,
         .virt = span.first,
@@ -149,11 +165,7 @@ enum mm_err mm_walker_run_pieces(struct mm_walker *walker, struct mm_space *spac
         mm_lock_guard_t guard = mm_lock_take(&space->lock);
 
         walker->budget = MM_PIECE_TABLES;
-        err = mm_space_alive(space);
-        if (err == MM_OK)
-            err = mm_walker_run(walker);
-        else
-            (void)mm_fail(walker->fail, err, walker->virt, 0, mm_pte_empty());
+        err = mm_walker_run(walker);
         mm_lock_release(&space->lock, guard);
     } while (err == MM_OK && walker->progress != MM_WALKER_DONE);
     return err;

@@ -155,6 +155,14 @@ static const struct absent_row absent_rows[] = {
     {0, 0, false},
 };
 
+/* Present, but no level has such a size (tables 4-14 to 4-16: PS is reserved in PML5E and PML4E). */
+static const struct reserved_row strange_rows[] = {
+    {0x0000000000001083, 4, 46, true, 0x80},
+    {0x80000000401010e7, 4, 46, true, 0x80},
+    {0x0000000000001083, 5, 46, true, 0x80},
+    {0, 0, 0, false, 0},
+};
+
 static const struct reserved_row reserved_rows[] = {
     /* XD where EFER.NXE = 0 */
     {0x8000000000001003, 1, 46, true, 0},

@@ -48,6 +48,21 @@ TEST(fake_flush_of_another_page_keeps_the_translation)
     CHECK_EQ(get(0x1000).fault, FAKE_OK);
 }
 
+/* 0x1000 and 0x200000 share all tables but the lowest, 0x8000000000 shares the root only. */
+TEST(fake_flush_with_tce_keeps_the_tables_that_do_not_lead_to_the_page)
+{
+    four_levels();
+    fake_cpu(0)->tce = true;
+    (void)get(0x1000);
+    CHECK_EQ(fake_table_entries(0), 3);
+    mm_mmu_flush_page(mm_virt(0x8000000000));
+    CHECK_EQ(fake_table_entries(0), 3);
+    mm_mmu_flush_page(mm_virt(0x200000));
+    CHECK_EQ(fake_table_entries(0), 1);
+    mm_mmu_flush_page(mm_virt(0x1ff000));
+    CHECK_EQ(fake_table_entries(0), 0);
+}
+
 TEST(fake_flush_of_no_canonical_address_does_nothing)
 {
     four_levels();

@@ -107,6 +107,18 @@ TEST(port_reserved_bits_are_named_exactly)
     CHECK_EQ(mm_pte_reserved(entry(row->bits), row->level, row->phys_bits, row->nx), row->reserved);
 }
 
+TEST(port_entry_with_a_size_that_does_not_exist_is_neither_page_nor_table)
+{
+    EACH_ROW(row, strange_rows)
+    {
+        CHECK(mm_pte_is_present(entry(row->bits)));
+        CHECK(!mm_pte_is_leaf(entry(row->bits), row->level));
+        CHECK(!mm_pte_is_table(entry(row->bits), row->level));
+        CHECK_EQ(mm_pte_reserved(entry(row->bits), row->level, row->phys_bits, row->nx),
+                 row->reserved);
+    }
+}
+
 TEST(port_levels_cover_what_the_manual_says)
 {
     EACH_ROW(row, geometry_rows)

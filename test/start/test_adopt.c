@@ -55,6 +55,23 @@ TEST(adopted_root_stays_loaded_and_keeps_its_mappings)
     CHECK_EQ(mm_check(&mm, NULL), 0);
 }
 
+/* Something is mapped where the kernel area is to be; the lower half is global, used and written. */
+TEST(adopting_start_that_fails_leaves_the_tables_as_they_were)
+{
+    uint64_t *low;
+    uint64_t hash;
+
+    begin(TABLES_PHYS);
+    low = boot_words(TABLES_PHYS + 3 * PAGE);
+    for (unsigned i = 0; i < 512; i++)
+        low[i] |= 0x160;
+    boot_words(TABLES_PHYS)[448] = (TABLES_PHYS + PAGE) | 3;
+    hash = boot_hash(TABLES_PHYS, BOOT_TABLES * PAGE);
+    CHECK_ERR(start(), MM_ERR_EXISTS);
+    CHECK_EQ(why.stage, MM_START_ROOT);
+    CHECK_EQ(boot_hash(TABLES_PHYS, BOOT_TABLES * PAGE), hash);
+}
+
 TEST(adopted_tables_are_never_handed_out)
 {
     static const uint64_t places[] = {TABLES_PHYS, 0x500000, 0x3fdb000, 0x10000};

@@ -78,24 +78,83 @@ TEST(adopt_counts_what_is_there_and_makes_the_slots_of_the_kernel_area)
     fixture_sound(&fx.kernel);
 }
 
-TEST(adopt_takes_the_global_mark_from_the_lower_half_only)
+/* With marks of the hardware and of the loader in them: A 0x20, D 0x40, bits 9 to 11, 52 to 58. */
+TEST(adopt_writes_nothing_but_the_slots_of_the_kernel_area)
+{
+    static uint64_t before[6 * 512];
+    struct mm_translation got;
+
+    foreign_start();
+    foreign(2)[0] |= UINT64_C(0x07f0000000000e60);
+    memcpy(before, foreign(0), sizeof before);
+    CHECK_OK(mm_space_adopt(&fx.vmm, &fx.kernel, NULL));
+    CHECK(foreign(0)[448] != 0 && foreign(0)[449] != 0); /* 1 TiB at 0xffffe00000000000 */
+    before[448] = foreign(0)[448];
+    before[449] = foreign(0)[449];
+    CHECK(memcmp(before, foreign(0), sizeof before) == 0);
+    CHECK_OK(mm_space_translate(&fx.kernel, mm_virt(0x1000), &got, NULL));
+    CHECK(got.accessed && got.dirty);
+    fixture_sound(&fx.kernel);
+}
+
+TEST(global_leaves_of_the_lower_half_are_not_seen_in_user_spaces)
+{
+    struct mm_space user = MM_ZERO, other = MM_ZERO;
+    uint64_t full;
+
+    foreign_start();
+    fake_cpu(0)->pge = true;
+    CHECK_OK(mm_space_adopt(&fx.vmm, &fx.kernel, NULL));
+    CHECK_OK(mm_space_create(&fx.vmm, &user, 0));
+    CHECK_OK(mm_space_create(&fx.vmm, &other, 0));
+    for (unsigned round = 0; round < 2; round++) {
+        CHECK(fake_read64(mm_virt(0x1000)).global);
+        CHECK(fake_read64(mm_virt(IMAGE)).global);
+        CHECK_OK(mm_space_activate(&user));
+        CHECK_EQ(fake_read64(mm_virt(0x1000)).fault, FAKE_NOT_PRESENT);
+        CHECK_EQ(fake_read64(mm_virt(IMAGE)).phys.raw, M2);
+        CHECK_EQ(fake_stale_entries(), 0);
+        full = fake_counts().flush_all;
+        CHECK_OK(mm_space_activate(&other)); /* nothing to flush between user spaces */
+        CHECK_OK(mm_space_activate(&fx.kernel));
+        CHECK_EQ(fake_counts().flush_all, full);
+    }
+    fixture_sound(&user);
+    fixture_sound(&fx.kernel);
+}
+
+/* It runs on the adopted root from the start, without having loaded it through libmm. */
+TEST(global_leaves_are_not_seen_on_a_cpu_whose_first_space_is_a_user_space)
 {
     struct mm_space user = MM_ZERO;
 
     foreign_start();
-    fake_cpu(0)->pge = true;
-    CHECK(fake_read64(mm_virt(0x1000)).global);
-    CHECK(fake_read64(mm_virt(IMAGE)).global);
     CHECK_OK(mm_space_adopt(&fx.vmm, &fx.kernel, NULL));
-    CHECK(!fake_read64(mm_virt(0x1000)).global);
-    CHECK(fake_read64(mm_virt(IMAGE)).global);
+    fixture_cpu_init(1);
+    CHECK(fake_read64(mm_virt(0x1000)).global);
+    fake_cpu_set(0);
     CHECK_OK(mm_space_create(&fx.vmm, &user, 0));
+    fake_cpu_set(1);
     CHECK_OK(mm_space_activate(&user));
     CHECK_EQ(fake_read64(mm_virt(0x1000)).fault, FAKE_NOT_PRESENT);
-    CHECK_EQ(fake_read64(mm_virt(IMAGE)).phys.raw, M2);
     CHECK_EQ(fake_stale_entries(), 0);
+    fake_cpu_set(0);
+    fixture_sound(&fx.kernel);
+}
+
+TEST(without_global_leaves_in_the_lower_half_no_load_flushes_everything)
+{
+    struct mm_space user = MM_ZERO;
+    uint64_t full;
+
+    foreign_start();
+    foreign(2)[0] = 0x83;
+    CHECK_OK(mm_space_adopt(&fx.vmm, &fx.kernel, NULL));
+    CHECK_OK(mm_space_create(&fx.vmm, &user, 0));
+    full = fake_counts().flush_all;
+    CHECK_OK(mm_space_activate(&user));
+    CHECK_EQ(fake_counts().flush_all, full);
     CHECK_OK(mm_space_activate(&fx.kernel));
-    fixture_sound(&user);
     fixture_sound(&fx.kernel);
 }
 

@@ -12,6 +12,7 @@
 #include "mm/arena.h"
 
 #define PAGE     MM_FRAME_BYTES
+#define GIB      UINT64_C(0x40000000)
 #define PAGES    192u
 #define SPANS    64u
 #define TOP_BASE (UINT64_C(0) - PAGES * PAGE) /* a range that ends at 2^64 */
@@ -476,12 +477,12 @@ TEST(arena_without_frames_ends_with_its_lent_spans)
     CHECK_EQ(mm_arena_check(&arena, NULL), 0);
 }
 
-TEST(arena_takes_one_frame_for_64_spans)
+TEST(arena_takes_one_frame_for_63_spans)
 {
     uint64_t at = 0;
 
     arena_begin_growing(2);
-    for (unsigned i = 0; i < 2 + 64; i++) {
+    for (unsigned i = 0; i < 2 + 63; i++) {
         CHECK_OK(take(1, &at));
         CHECK_EQ(frames.used, i < 2 ? 0 : 1);
     }
@@ -489,7 +490,7 @@ TEST(arena_takes_one_frame_for_64_spans)
     CHECK_EQ(frames.used, 2);
     CHECK_EQ(arena.grown_frames, 2);
     CHECK_EQ(mm_arena_check(&arena, NULL), 0);
-    for (uint64_t i = 0; i < 67; i++)
+    for (uint64_t i = 0; i < 2 + 63 + 1; i++)
         CHECK_OK(mm_arena_give(&arena, mm_virt(0x100000000 + i * PAGE)));
     CHECK_EQ(mm_arena_check(&arena, NULL), 0);
     CHECK_EQ(arena.span_count, 0);
@@ -504,7 +505,7 @@ TEST(arena_survives_the_failure_of_each_frame)
         fake_reset();
         arena_begin_growing(0);
         frames.fail_after = n;
-        for (unsigned i = 0; i < 3 * 64 + 1; i++) {
+        for (unsigned i = 0; i < 3 * 63 + 1; i++) {
             uint64_t before = arena.taken_bytes;
             enum mm_err err = take(1, &at);
 
@@ -517,7 +518,7 @@ TEST(arena_survives_the_failure_of_each_frame)
             failures++;
         }
         CHECK_EQ(failures, 1);
-        CHECK_EQ(at, 0x100000000 + 3 * 64 * PAGE);
+        CHECK_EQ(at, 0x100000000 + 3 * 63 * PAGE);
         CHECK_EQ(mm_arena_check(&arena, NULL), 0);
     }
 }
@@ -632,5 +633,70 @@ TEST(arena_check_finds_each_damage_and_follows_no_wild_link)
         CHECK_EQ(mm_arena_check(&arena, &sink), 1);
         CHECK_EQ(faults_told, 1);
         CHECK_EQ(mm_arena_check(&arena, NULL), 1);
+    }
+}
+
+/* What a wild write makes of an arena with 1 lent span and 2 grown frames, all in use. */
+static void grown_damage(unsigned damage)
+{
+    struct mm_arena_span *lent = arena.first, *node = arena.first->next;
+    uintptr_t frame = (uintptr_t)arena.grown.next;
+
+    switch (damage) {
+    case 0: /* a hole that the window covers */
+        node->next = (struct mm_arena_span *)(frame + GIB);
+        break;
+    case 1:
+        lent->next = (struct mm_arena_span *)(frame + GIB);
+        break;
+    case 2: /* the link at the start of a frame is no span */
+        node->next = (struct mm_arena_span *)frame;
+        break;
+    case 3:
+        node->next = (struct mm_arena_span *)(frame + 8);
+        break;
+    case 4:
+        arena.grown.next = (struct mm_arena_grown *)(frame + GIB);
+        break;
+    case 5:
+        arena.grown.next->next = (struct mm_arena_grown *)(frame + GIB);
+        break;
+    case 6:
+        arena.grown.next->next = arena.grown.next; /* a circle */
+        break;
+    case 7:
+        arena.grown.next->seal ^= 1;
+        break;
+    case 8:
+        arena.grown_frames++;
+        break;
+    case 9:
+        arena.grown_frames--;
+        break;
+    default:
+        arena.spare = (struct mm_arena_span *)(frame + GIB);
+        break;
+    }
+}
+
+TEST(arena_check_looks_into_no_frame_that_the_arena_did_not_take)
+{
+    static const struct mm_check_sink sink = {count_fault, NULL};
+
+    for (unsigned damage = 0; damage < 11; damage++) {
+        uint64_t at = 0;
+
+        mm_test_row("damage", damage);
+        fake_reset();
+        arena_begin_growing(1);
+        fake_window()->piece[0].bytes += 4 * GIB;
+        for (unsigned i = 0; i < 1 + 63 + 63; i++)
+            CHECK_OK(take(1, &at));
+        CHECK_EQ(arena.grown_frames, 2);
+        CHECK_EQ(mm_arena_check(&arena, &sink), 0);
+        faults_told = 0;
+        grown_damage(damage);
+        CHECK_EQ(mm_arena_check(&arena, &sink), 1);
+        CHECK_EQ(faults_told, 1);
     }
 }

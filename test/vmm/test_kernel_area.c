@@ -232,6 +232,29 @@ TEST(kmap_uses_large_pages_where_size_and_address_allow)
     }
 }
 
+/* The lowest free addresses do not agree with the frames: something small is in front of them. */
+TEST(kmap_of_exactly_one_large_page_looks_for_addresses_that_agree)
+{
+    static const uint64_t bytes[] = {MIB(2), GIB(1)};
+
+    for (unsigned i = 0; i < 2; i++) {
+        struct mm_space_stats stats;
+        void *small = NULL, *large = NULL;
+
+        mm_test_row("row", i);
+        begin(GIB(16));
+        CHECK_OK(mm_kmap(&t.area, mm_phys(HPET), 64, MM_MEMTYPE_UC, &small));
+        CHECK_OK(mm_kmap(&t.area, mm_phys(GIB(4)), bytes[i], MM_MEMTYPE_UC, &large));
+        mm_space_get_stats(&t.space, &stats);
+        CHECK_EQ(stats.leaf_4k, 1);
+        CHECK_EQ(stats.leaf_2m, i == 0);
+        CHECK_EQ(stats.leaf_1g, i == 1);
+        CHECK_OK(mm_kunmap(&t.area, small));
+        CHECK_OK(mm_kunmap(&t.area, large));
+        check_all();
+    }
+}
+
 /* The area is too small for an address that agrees with the frames modulo 2 MiB. */
 TEST(kmap_falls_back_to_small_pages_when_addresses_are_tight)
 {

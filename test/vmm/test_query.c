@@ -170,6 +170,29 @@ TEST(a_step_is_formatted_as_documented_and_cut_where_the_buffer_ends)
     CHECK_TEXT(line, "level 4, entry 273 of table 0x1000: 0x2003 -> page 0x2000, r--, user");
 }
 
+TEST(indices_are_formatted_with_all_their_digits)
+{
+    static const struct {
+        uint32_t index;
+        const char *line;
+    } rows[] = {
+        {0, "level 1, entry 0 of table 0x1000: 0x0 -> not present"},
+        {9, "level 1, entry 9 of table 0x1000: 0x0 -> not present"},
+        {10, "level 1, entry 10 of table 0x1000: 0x0 -> not present"},
+        {99, "level 1, entry 99 of table 0x1000: 0x0 -> not present"},
+        {100, "level 1, entry 100 of table 0x1000: 0x0 -> not present"},
+        {511, "level 1, entry 511 of table 0x1000: 0x0 -> not present"},
+    };
+    char line[120];
+
+    for (unsigned i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct mm_walk_step step = {.table = {0x1000}, .index = rows[i].index, .level = 1};
+
+        mm_walk_format(line, sizeof line, &step);
+        CHECK_TEXT(line, rows[i].line);
+    }
+}
+
 TEST(translate_and_walk_stop_at_the_edge_of_the_window)
 {
     struct mm_window empty = MM_ZERO;

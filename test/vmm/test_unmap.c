@@ -400,6 +400,36 @@ TEST(tables_are_freed_after_every_cpu_has_flushed)
     fixture_sound(&fx.kernel);
 }
 
+/*
+ * A foreign table that was found empty is removed together with a page elsewhere. Every CPU has the
+ * way to it cached, and flushing the page does not drop that (EFER.TCE = 1).
+ *
+ *     LOW -> page           LOW + 5 GiB -> level 2, all empty
+ */
+TEST(the_way_to_a_table_that_was_found_empty_is_flushed)
+{
+    uint64_t *root, *upper;
+    mm_phys_t empty;
+    struct mm_frame_source source;
+
+    fixture_start(4, true, 2);
+    source = mm_test_frame_source(&fx.frames);
+    CHECK_OK(map(&fx.kernel, LOW, DATA, K4, MM_PROT_RW));
+    CHECK_OK(source.alloc(source.context, &empty));
+    memset(fake_ram(empty, K4), 0, K4);
+    root = fake_ram(fx.kernel.root, K4);
+    upper = fake_ram(mm_phys(root[0] & UINT64_C(0x000ffffffffff000)), K4);
+    CHECK_EQ(LOW >> 39, 0);
+    upper[(LOW >> 30) + 5] = empty.raw | 3;
+    fx.kernel.table_count++;
+    fake_watch(mm_virt(LOW), FAKE_WATCH_READ);
+    fake_watch(mm_virt(LOW + 5 * GIB), FAKE_WATCH_READ);
+    fake_walkers_run();
+    CHECK_OK(mm_space_unmap(&fx.kernel, mm_virt(LOW), 6 * GIB, MM_RANGE_HOLES, NULL, NULL));
+    CHECK_EQ(fx.frames.used, 3);
+    fixture_sound(&fx.kernel);
+}
+
 TEST(unmap_of_more_tables_than_a_gather_holds_goes_in_pieces)
 {
     uint64_t start;

@@ -54,6 +54,7 @@ static inline void fixture_machine(unsigned levels, bool one_gib, unsigned cpus)
     for (unsigned i = 0; i < cpus; i++) {
         fake_cpu(i)->levels = levels;
         fake_cpu(i)->leaf_levels = fx.leaf_levels;
+        fake_cpu(i)->tce = true; /* keeps more: what is right here is right without */
     }
 }
 
