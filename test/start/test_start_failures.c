@@ -119,6 +119,7 @@ enum request {
     MAGIC,
     MAGIC_1,
     MAGIC_ZERO,
+    MAGIC_1_ZERO,
     E820_BYTES,
     SEGMENT_UNALIGNED,
     SEGMENT_WX,
@@ -156,6 +157,7 @@ static const struct {
     [MAGIC] = {MM_ERR_BAD_ARG, "magic is not that of Multiboot2"},
     [MAGIC_1] = {MM_ERR_BAD_ARG, "magic is not that of Multiboot"},
     [MAGIC_ZERO] = {MM_ERR_BAD_ARG, "magic is not that of Multiboot2"},
+    [MAGIC_1_ZERO] = {MM_ERR_BAD_ARG, "magic is not that of Multiboot"},
     [E820_BYTES] = {MM_ERR_BAD_ARG, "E820 needs entry_bytes, and info_bytes in whole entries"},
     [SEGMENT_UNALIGNED] = {MM_ERR_BAD_ARG, "image segment is not frame-aligned"},
     [SEGMENT_WX] = {MM_ERR_POLICY, "image segment is writable and executable"},
@@ -221,6 +223,10 @@ static void ask(enum request request)
         m.info.protocol = MM_BOOT_MULTIBOOT1;
         break;
     case MAGIC_ZERO: /* nobody looked at eax: a PVH entry gets here like that */
+        m.info.magic = 0;
+        break;
+    case MAGIC_1_ZERO:
+        m.info.protocol = MM_BOOT_MULTIBOOT1;
         m.info.magic = 0;
         break;
     case E820_BYTES:
