@@ -34,9 +34,9 @@ struct model {
     uint64_t base, limit;
     bool finished;
     uint64_t dropped;
-    uint8_t usable[UNITS];
+    uint8_t lent[UNITS]; /* the greatest type that is handed out some day */
     uint8_t node[UNITS];
-    uint8_t type[FRAMES]; /* what is not usable; NONE otherwise */
+    uint8_t type[FRAMES]; /* the greatest of the others; NONE otherwise */
     uint8_t use[FRAMES];
 };
 
@@ -50,7 +50,7 @@ static unsigned unit_type(unsigned u)
 {
     if (model.type[u / UNITS_FRAME] != MM_MEM_NONE)
         return model.type[u / UNITS_FRAME];
-    return model.usable[u] != 0 ? MM_MEM_USABLE : MM_MEM_NONE;
+    return model.lent[u];
 }
 
 static bool frame_whole(unsigned f)
@@ -176,11 +176,10 @@ static enum mm_err add(const struct call *call, unsigned type)
         return err;
     units_of(call->start, call->end, &first, &last);
     for (unsigned u = first; u < last; u++) {
-        uint8_t *there = &model.type[u / UNITS_FRAME];
+        uint8_t *there =
+            type <= MM_MEM_ACPI_RECLAIM ? &model.lent[u] : &model.type[u / UNITS_FRAME];
 
-        if (type == MM_MEM_USABLE)
-            model.usable[u] = 1;
-        else if (*there < type)
+        if (*there < type)
             *there = (uint8_t)type;
     }
     if (type == MM_MEM_USABLE && call->end > beyond) {
@@ -220,9 +219,15 @@ static enum mm_err reserve_answer(unsigned first, unsigned last)
 
 static void frames_use(unsigned first, unsigned last, unsigned use)
 {
-    for (unsigned f = first; f < last; f++)
-        if (model.use[f] < use)
+    for (unsigned f = first; f < last; f++) {
+        unsigned there = model.use[f];
+
+        if ((there == MM_USE_BOOTINFO && use == MM_USE_MODULE) ||
+            (there == MM_USE_MODULE && use == MM_USE_BOOTINFO))
+            model.use[f] = MM_USE_MODULE_INFO;
+        else if (there < use)
             model.use[f] = (uint8_t)use;
+    }
 }
 
 static enum mm_err reserve(const struct call *call)
@@ -258,6 +263,21 @@ static enum mm_err reserve_pc(const struct call *call)
     return err;
 }
 
+/* A frame is lent as a whole, by the greatest type in it, or not at all. */
+static void frame_finish(unsigned f)
+{
+    uint8_t *lent = &model.lent[f * UNITS_FRAME], *node = &model.node[f * UNITS_FRAME];
+    bool whole = memchr(lent, MM_MEM_NONE, UNITS_FRAME) == NULL;
+    uint8_t greatest = MM_MEM_NONE;
+
+    for (unsigned u = 0; u < UNITS_FRAME; u++)
+        greatest = lent[u] > greatest ? lent[u] : greatest;
+    if (!whole && greatest > MM_MEM_USABLE && model.type[f] == MM_MEM_NONE)
+        model.type[f] = MM_MEM_ACPI_NVS;
+    memset(node, node[0], UNITS_FRAME);
+    memset(lent, whole ? greatest : MM_MEM_NONE, UNITS_FRAME);
+}
+
 static enum mm_err finish(void)
 {
     enum mm_err err = mm_memmap_finish(&map), expected = MM_ERR_NOT_FOUND;
@@ -271,14 +291,8 @@ static enum mm_err finish(void)
     if (err != MM_OK)
         return err;
     model.finished = true;
-    for (unsigned f = 0; f < FRAMES; f++) {
-        uint8_t *usable = &model.usable[f * UNITS_FRAME], *node = &model.node[f * UNITS_FRAME];
-        bool whole = frame_whole(f);
-
-        memset(node, node[0], UNITS_FRAME);
-        if (!whole)
-            memset(usable, 0, UNITS_FRAME);
-    }
+    for (unsigned f = 0; f < FRAMES; f++)
+        frame_finish(f);
     compare_totals();
     return MM_OK;
 }

@@ -157,20 +157,20 @@ static inline unsigned frame_use(uint64_t frame)
     unsigned use = MM_USE_FREE;
 
     for (size_t i = 0; i < holds; i++)
-        if (touches(held[i].start, held[i].end, frame) && held[i].use > use)
-            use = held[i].use;
+        if (touches(held[i].start, held[i].end, frame))
+            use = use_join(use, held[i].use);
     return use;
 }
 
-/* Is each byte of the frame in a usable line? */
-static inline bool frame_usable(uint64_t frame)
+/* Is each byte of the frame in a line of memory that is handed out some day? */
+static inline bool frame_lent(uint64_t frame)
 {
     uint8_t covered[FRAME] = {0};
 
     for (unsigned i = 0; i < text.lines; i++) {
         const struct line *line = &text.line[i];
 
-        if (line->type != MM_MEM_USABLE || !touches(line->start, line->end, frame))
+        if (!lendable(line->type) || !touches(line->start, line->end, frame))
             continue;
         if (line->start <= frame && line->end >= frame + FRAME)
             return true;
@@ -185,11 +185,10 @@ static inline struct frame model(uint64_t frame)
     struct frame result = {MM_MEM_NONE, frame_use(frame), 0};
 
     for (unsigned i = 0; i < text.lines; i++)
-        if (touches(text.line[i].start, text.line[i].end, frame) &&
-            text.line[i].type != MM_MEM_USABLE && text.line[i].type > result.type)
+        if (touches(text.line[i].start, text.line[i].end, frame) && text.line[i].type > result.type)
             result.type = text.line[i].type;
-    if (result.type == MM_MEM_NONE && frame_usable(frame))
-        result.type = MM_MEM_USABLE;
+    if (lendable(result.type) && !frame_lent(frame))
+        result.type = result.type == MM_MEM_USABLE ? MM_MEM_NONE : MM_MEM_ACPI_NVS;
     for (unsigned i = 0; i < text.nodes; i++)
         if (result.type != MM_MEM_NONE && text.node[i].start <= frame && frame < text.node[i].end)
             result.node = node_of(text.node[i].domain);
