@@ -34,9 +34,9 @@ struct model {
     uint64_t base, limit;
     bool finished;
     uint64_t dropped;
-    uint8_t lent[UNITS]; /* greatest type of memory that is handed out, now or when reclaimed */
+    uint8_t lent[UNITS]; /* the greatest type that is handed out some day */
     uint8_t node[UNITS];
-    uint8_t type[FRAMES]; /* greatest type of all other memory */
+    uint8_t type[FRAMES]; /* the greatest of the others; NONE otherwise */
     uint8_t use[FRAMES];
 };
 
@@ -46,16 +46,11 @@ static struct mm_mem_range storage[AMPLE], before[AMPLE];
 
 /* ---- what the model says ---- */
 
-static bool is_lent(unsigned type)
-{
-    return type >= MM_MEM_USABLE && type <= MM_MEM_ACPI_RECLAIM;
-}
-
 static unsigned unit_type(unsigned u)
 {
-    unsigned type = model.type[u / UNITS_FRAME];
-
-    return type > model.lent[u] ? type : model.lent[u];
+    if (model.type[u / UNITS_FRAME] != MM_MEM_NONE)
+        return model.type[u / UNITS_FRAME];
+    return model.lent[u];
 }
 
 static bool frame_whole(unsigned f)
@@ -181,10 +176,9 @@ static enum mm_err add(const struct call *call, unsigned type)
         return err;
     units_of(call->start, call->end, &first, &last);
     for (unsigned u = first; u < last; u++) {
-        uint8_t *there = &model.type[u / UNITS_FRAME];
+        uint8_t *there =
+            type <= MM_MEM_ACPI_RECLAIM ? &model.lent[u] : &model.type[u / UNITS_FRAME];
 
-        if (is_lent(type))
-            there = &model.lent[u];
         if (*there < type)
             *there = (uint8_t)type;
     }
@@ -226,12 +220,13 @@ static enum mm_err reserve_answer(unsigned first, unsigned last)
 static void frames_use(unsigned first, unsigned last, unsigned use)
 {
     for (unsigned f = first; f < last; f++) {
-        unsigned there = model.use[f], both = there > use ? there : use;
+        unsigned there = model.use[f];
 
-        if ((there == MM_USE_MODULE && use == MM_USE_BOOTINFO) ||
-            (there == MM_USE_BOOTINFO && use == MM_USE_MODULE))
-            both = MM_USE_MODULE_INFO;
-        model.use[f] = (uint8_t)both;
+        if ((there == MM_USE_BOOTINFO && use == MM_USE_MODULE) ||
+            (there == MM_USE_MODULE && use == MM_USE_BOOTINFO))
+            model.use[f] = MM_USE_MODULE_INFO;
+        else if (there < use)
+            model.use[f] = (uint8_t)use;
     }
 }
 
@@ -268,20 +263,19 @@ static enum mm_err reserve_pc(const struct call *call)
     return err;
 }
 
-/* What becomes of a frame: its greatest type if all of it may be handed out some day, or nothing of
- * it. Else usable memory is a hole, and reclaimable memory stays with the firmware. */
-static unsigned frame_type(unsigned f)
+/* A frame is lent as a whole, by the greatest type in it, or not at all. */
+static void frame_finish(unsigned f)
 {
-    unsigned greatest = MM_MEM_NONE;
-    bool all = true;
+    uint8_t *lent = &model.lent[f * UNITS_FRAME], *node = &model.node[f * UNITS_FRAME];
+    bool whole = memchr(lent, MM_MEM_NONE, UNITS_FRAME) == NULL;
+    uint8_t greatest = MM_MEM_NONE;
 
-    for (unsigned u = f * UNITS_FRAME; u < (f + 1) * UNITS_FRAME; u++) {
-        greatest = unit_type(u) > greatest ? unit_type(u) : greatest;
-        all = all && is_lent(unit_type(u));
-    }
-    if (all || !is_lent(greatest))
-        return greatest;
-    return greatest == MM_MEM_USABLE ? MM_MEM_NONE : MM_MEM_ACPI_NVS;
+    for (unsigned u = 0; u < UNITS_FRAME; u++)
+        greatest = lent[u] > greatest ? lent[u] : greatest;
+    if (!whole && greatest > MM_MEM_USABLE && model.type[f] == MM_MEM_NONE)
+        model.type[f] = MM_MEM_ACPI_NVS;
+    memset(node, node[0], UNITS_FRAME);
+    memset(lent, whole ? greatest : MM_MEM_NONE, UNITS_FRAME);
 }
 
 static enum mm_err finish(void)
@@ -297,14 +291,8 @@ static enum mm_err finish(void)
     if (err != MM_OK)
         return err;
     model.finished = true;
-    for (unsigned f = 0; f < FRAMES; f++) {
-        uint8_t *node = &model.node[f * UNITS_FRAME];
-        unsigned type = frame_type(f);
-
-        memset(node, unit_type(f * UNITS_FRAME) == MM_MEM_NONE ? 0 : node[0], UNITS_FRAME);
-        memset(&model.lent[f * UNITS_FRAME], 0, UNITS_FRAME);
-        model.type[f] = (uint8_t)type;
-    }
+    for (unsigned f = 0; f < FRAMES; f++)
+        frame_finish(f);
     compare_totals();
     return MM_OK;
 }

@@ -152,34 +152,17 @@ static inline unsigned node_of(uint32_t domain)
     return below;
 }
 
-/* The greater one, but a frame that a module shares with the boot information has a use of its own. */
-static inline unsigned use_of_both(unsigned one, unsigned other)
-{
-    bool shared = (one == MM_USE_MODULE && other == MM_USE_BOOTINFO) ||
-                  (one == MM_USE_BOOTINFO && other == MM_USE_MODULE);
-
-    if (shared)
-        return MM_USE_MODULE_INFO;
-    return one > other ? one : other;
-}
-
 static inline unsigned frame_use(uint64_t frame)
 {
     unsigned use = MM_USE_FREE;
 
     for (size_t i = 0; i < holds; i++)
         if (touches(held[i].start, held[i].end, frame))
-            use = use_of_both(use, held[i].use);
+            use = use_join(use, held[i].use);
     return use;
 }
 
-/* Types of memory that is handed out, now or when it is reclaimed. */
-static inline bool is_lent(unsigned type)
-{
-    return type == MM_MEM_USABLE || type == MM_MEM_BOOT_RECLAIM || type == MM_MEM_ACPI_RECLAIM;
-}
-
-/* Is each byte of the frame in a line of such memory? */
+/* Is each byte of the frame in a line of memory that is handed out some day? */
 static inline bool frame_lent(uint64_t frame)
 {
     uint8_t covered[FRAME] = {0};
@@ -187,7 +170,7 @@ static inline bool frame_lent(uint64_t frame)
     for (unsigned i = 0; i < text.lines; i++) {
         const struct line *line = &text.line[i];
 
-        if (!is_lent(line->type) || !touches(line->start, line->end, frame))
+        if (!lendable(line->type) || !touches(line->start, line->end, frame))
             continue;
         if (line->start <= frame && line->end >= frame + FRAME)
             return true;
@@ -204,7 +187,7 @@ static inline struct frame model(uint64_t frame)
     for (unsigned i = 0; i < text.lines; i++)
         if (touches(text.line[i].start, text.line[i].end, frame) && text.line[i].type > result.type)
             result.type = text.line[i].type;
-    if (is_lent(result.type) && !frame_lent(frame))
+    if (lendable(result.type) && !frame_lent(frame))
         result.type = result.type == MM_MEM_USABLE ? MM_MEM_NONE : MM_MEM_ACPI_NVS;
     for (unsigned i = 0; i < text.nodes; i++)
         if (result.type != MM_MEM_NONE && text.node[i].start <= frame && frame < text.node[i].end)
