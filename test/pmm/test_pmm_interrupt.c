@@ -112,7 +112,7 @@ TEST(pmm_alloc_and_free_survive_an_interrupt_at_any_instruction)
 
     start();
     if (!fake_interrupt_each_instruction(&step))
-        return; /* not on this host */
+        return;           /* not on this host */
     CHECK(step.runs > 2); /* the optimised calls are some 170 instructions long */
     finish();
 }
