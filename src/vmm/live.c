@@ -115,16 +115,15 @@ static enum mm_err reserve_anchor(struct reserving *r, mm_phys_t root,
     return MM_OK;
 }
 
-/* Does the page at `virt`, which is mapped, lie in what the caller named: the image, a kept range?
- * Then so does all of the stack. */
-static bool stack_is_named(struct reserving *r, mm_phys_t root, mm_virt_t virt)
+/* Does the page at `virt`, which is mapped, lie in the image? Then so does all of the stack. Of a
+ * kept range that cannot be said: it may be a few bytes that happen to share the frame. */
+static bool stack_in_image(struct reserving *r, mm_phys_t root, mm_virt_t virt)
 {
     struct mm_translation at;
     struct mm_mem_range range;
 
     return mm_translate_root(r->window, root, &r->paging, virt, &at, NULL) == MM_OK &&
-           mm_memmap_find(r->map, at.phys, &range) == MM_OK &&
-           (range.use == MM_USE_IMAGE || range.use == MM_USE_KEEP);
+           mm_memmap_find(r->map, at.phys, &range) == MM_OK && range.use == MM_USE_IMAGE;
 }
 
 /* The frames of `count` pages, from `virt` on in steps of `step`, until one is not mapped. Not an
@@ -152,7 +151,7 @@ static enum mm_err reserve_stack(struct reserving *r, mm_phys_t root,
     uint64_t end = anchor_pages(anchor, &first) * MM_FRAME_BYTES + first; /* 0 = 2^64 */
     enum mm_err err = reserve_anchor(r, root, anchor);
 
-    if (err != MM_OK || stack_is_named(r, root, anchor->start))
+    if (err != MM_OK || stack_in_image(r, root, anchor->start))
         return err;
     err = reserve_beside(r, root, first - MM_FRAME_BYTES, 0 - MM_FRAME_BYTES,
                          mm_min_u64(STACK_REACH_PAGES, first / MM_FRAME_BYTES));
