@@ -131,7 +131,8 @@ MM_NODISCARD enum mm_err mm_boot_read_pvh(const struct mm_window *window, mm_phy
 /*
  * Read the information of Multiboot version 1 and what it points to (memory map, list of modules,
  * texts), all through `window`; the modules themselves need not be in it. Drive, APM, VBE and ELF
- * section tables are reserved. The size of upper memory is never used: without a memory map the
+ * section tables are reserved; not the palette of an indexed framebuffer, whose place loaders do not
+ * agree about, nor a.out symbols. The size of upper memory is never used: without a memory map the
  * answer is MM_ERR_NOT_FOUND.
  *
  * Returns  as mm_boot_read_pvh()
@@ -142,7 +143,7 @@ MM_NODISCARD enum mm_err mm_boot_read_multiboot1(const struct mm_window *window,
 
 /*
  * The three below read a memory map and nothing else. They set `map_entries`, and EFI and Limine
- * `block` and `block_bytes`; what else is in `info` is what you know from elsewhere, and stays.
+ * `block` and `block_bytes`, EFI also `flags`; what else is in `info` is what you know from elsewhere, and stays.
  */
 
 /*

@@ -133,8 +133,8 @@ MM_NODISCARD enum mm_err mm_memmap_reserve_pc(struct mm_memmap *map, mm_phys_t e
  * Make the map frame-granular, whatever the order in which it was filled. A frame that several
  * ranges share gets the greatest type and use. A frame is handed out, now or when it is reclaimed
  * (USABLE, BOOT_RECLAIM, ACPI_RECLAIM), only if such memory makes up all of it: one that is usable
- * in part becomes a hole, one that is reclaimable in part ACPI_NVS, which stays readable in the
- * direct map. All other ranges grow to whole frames. Equal neighbours are merged.
+ * in part becomes a hole; one that is reclaimable in part, or shared by the loader's and by ACPI
+ * memory, ACPI_NVS, which stays readable in the direct map. All other ranges grow to whole frames. Equal neighbours are merged.
  *
  * Returns  MM_OK | MM_ERR_NO_ROOM | MM_ERR_BUSY (called before)
  *          | MM_ERR_NOT_FOUND (no frame is usable and free)

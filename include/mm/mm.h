@@ -204,7 +204,7 @@ const char *mm_start_stage_name(enum mm_start_stage stage);
 /* What mm_reclaim_boot() hands over. */
 #define MM_RECLAIM_LOADER  1u /* the boot loader's memory, its page tables and stack */
 #define MM_RECLAIM_INFO    2u /* the boot information: mm.boot must not be followed afterwards */
-#define MM_RECLAIM_MODULES 4u
+#define MM_RECLAIM_MODULES 4u /* modules; those in the loader's memory only together with LOADER */
 #define MM_RECLAIM_ACPI    8u /* ACPI tables */
 
 /*

@@ -30,7 +30,13 @@ struct shared_frame {
     uint64_t start;
     uint64_t lent_bytes;        /* that are handed out some day */
     struct mm_mem_range result; /* of its first part, and the greatest type; bytes 0 = not open */
+    bool mixed;                 /* the loader's and ACPI memory: no one word may give it away */
 };
+
+static bool is_reclaimable(unsigned type)
+{
+    return type == MM_MEM_BOOT_RECLAIM || type == MM_MEM_ACPI_RECLAIM;
+}
 
 static void shared_add(struct shared_frame *frame, const struct mm_mem_range *range, uint64_t bytes)
 {
@@ -41,7 +47,11 @@ static void shared_add(struct shared_frame *frame, const struct mm_mem_range *ra
         if (range->start.raw > frame->start) /* the first byte is a hole's */
             frame->result.node = 0;
         frame->lent_bytes = 0;
+        frame->mixed = false;
     }
+    frame->mixed =
+        frame->mixed || (is_reclaimable(range->type) && is_reclaimable(frame->result.type) &&
+                         range->type != frame->result.type);
     if (range->type > frame->result.type)
         frame->result.type = range->type;
     if (mm_mem_type_is_lent(range->type))
@@ -55,7 +65,7 @@ static void shared_close(struct shared_frame *frame, struct mm_memmap_rewrite *r
 
     if (result->bytes == 0)
         return;
-    if (mm_mem_type_is_lent(result->type) && frame->lent_bytes < MM_FRAME_BYTES) {
+    if (mm_mem_type_is_lent(result->type) && (frame->mixed || frame->lent_bytes < MM_FRAME_BYTES)) {
         bool usable = result->type == MM_MEM_USABLE;
 
         result->type = usable ? MM_MEM_NONE : MM_MEM_ACPI_NVS;

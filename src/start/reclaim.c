@@ -31,13 +31,15 @@ struct reclaim {
 /* The words that must all be asked for before this range may go; 0 = never. */
 static uint32_t words_for(const struct mm_mem_range *range)
 {
-    uint32_t words = range->type == MM_MEM_ACPI_RECLAIM ? MM_RECLAIM_ACPI : 0;
+    uint32_t words = range->type == MM_MEM_ACPI_RECLAIM   ? MM_RECLAIM_ACPI
+                     : range->type == MM_MEM_BOOT_RECLAIM ? MM_RECLAIM_LOADER
+                                                          : 0;
 
-    if (range->type != MM_MEM_USABLE && range->type != MM_MEM_BOOT_RECLAIM && words == 0)
+    if (range->type != MM_MEM_USABLE && words == 0)
         return 0;
     switch (range->use) {
     case MM_USE_FREE:
-        return words | (range->type == MM_MEM_BOOT_RECLAIM ? MM_RECLAIM_LOADER : 0);
+        return words;
     case MM_USE_BOOT:
         return words | MM_RECLAIM_LOADER;
     case MM_USE_BOOTINFO:

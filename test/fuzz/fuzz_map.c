@@ -267,7 +267,9 @@ static enum mm_err reserve_pc(const struct call *call)
 static void frame_finish(unsigned f)
 {
     uint8_t *lent = &model.lent[f * UNITS_FRAME], *node = &model.node[f * UNITS_FRAME];
-    bool whole = memchr(lent, MM_MEM_NONE, UNITS_FRAME) == NULL;
+    bool mixed = memchr(lent, MM_MEM_BOOT_RECLAIM, UNITS_FRAME) != NULL &&
+                 memchr(lent, MM_MEM_ACPI_RECLAIM, UNITS_FRAME) != NULL;
+    bool whole = memchr(lent, MM_MEM_NONE, UNITS_FRAME) == NULL && !mixed;
     uint8_t greatest = MM_MEM_NONE;
 
     for (unsigned u = 0; u < UNITS_FRAME; u++)

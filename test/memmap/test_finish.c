@@ -109,7 +109,8 @@ TEST(finish_lends_a_frame_that_neighbours_complete_with_memory)
     add(0x5100, 0x8000, MM_MEM_BOOT_RECLAIM);
     CHECK_OK(mm_memmap_finish(map));
     MAP_IS(map, {{0x1000, 0x4000, MM_MEM_USABLE, 0, 0},
-                 {0x4000, 0x6000, MM_MEM_ACPI_RECLAIM, 0, 0},
+                 {0x4000, 0x5000, MM_MEM_ACPI_RECLAIM, 0, 0},
+                 {0x5000, 0x6000, MM_MEM_ACPI_NVS, 0, 0}, /* no one word may give it away */
                  {0x6000, 0x8000, MM_MEM_BOOT_RECLAIM, 0, 0}});
 }
 

@@ -110,8 +110,10 @@ static unsigned lent_type(uint64_t start)
 
     for (uint64_t i = start; i < start + FRAME; i++)
         type = model.lent[i] > type ? model.lent[i] : type;
-    if (memchr(model.lent + start, 0, FRAME) == NULL)
-        return type; /* all of it */
+    if (memchr(model.lent + start, 0, FRAME) == NULL &&
+        (memchr(model.lent + start, MM_MEM_BOOT_RECLAIM, FRAME) == NULL ||
+         memchr(model.lent + start, MM_MEM_ACPI_RECLAIM, FRAME) == NULL))
+        return type; /* all of it, and by one word */
     return type > MM_MEM_USABLE ? MM_MEM_ACPI_NVS : MM_MEM_NONE;
 }
 
