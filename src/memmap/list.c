@@ -105,12 +105,13 @@ static struct mm_mem_range changed(struct mm_mem_range range, const struct mm_me
     return range;
 }
 
-/* The hole [start, end), or what of it the change fills. */
+/* What of the hole [start, end) the change fills. */
 static void emit_hole(struct mm_memmap_rewrite *rewrite, const struct mm_memmap_change *change,
                       uint64_t start, uint64_t end)
 {
     struct mm_mem_range fill = {.type = change->type, .use = change->use};
 
+    start = mm_max_u64(start, change->start);
     end = mm_min_u64(end, change->end);
     if (change->how != MM_MEMMAP_RAISE || start >= end)
         return;
@@ -119,37 +120,59 @@ static void emit_hole(struct mm_memmap_rewrite *rewrite, const struct mm_memmap_
     mm_memmap_emit(rewrite, fill);
 }
 
-static void produce_change(const struct mm_mem_range *old, uint32_t count,
-                           struct mm_memmap_rewrite *rewrite, const void *arg)
+/* Changes in ascending order that do not overlap. */
+struct changes {
+    const struct mm_memmap_change *change;
+    uint32_t count;
+};
+
+static void emit_holes(struct mm_memmap_rewrite *rewrite, const struct changes *changes,
+                       uint64_t start, uint64_t end)
 {
-    const struct mm_memmap_change *change = arg;
-    uint64_t cursor = change->start; /* what lies before it is no hole of this change */
+    for (uint32_t i = 0; i < changes->count; i++)
+        emit_hole(rewrite, &changes->change[i], start, end);
+}
+
+static void emit_range(struct mm_memmap_rewrite *rewrite, const struct changes *changes,
+                       struct mm_mem_range range)
+{
+    for (uint32_t i = 0; i < changes->count; i++) {
+        const struct mm_memmap_change *change = &changes->change[i];
+
+        mm_memmap_emit(rewrite, part(range, 0, change->start));
+        mm_memmap_emit(rewrite, changed(part(range, change->start, change->end), change));
+        range = part(range, change->end, UINT64_MAX);
+    }
+    mm_memmap_emit(rewrite, range);
+}
+
+static void produce_changes(const struct mm_mem_range *old, uint32_t count,
+                            struct mm_memmap_rewrite *rewrite, const void *arg)
+{
+    const struct changes *changes = arg;
+    uint64_t cursor = 0; /* end of the pieces read */
 
     for (uint32_t i = 0; i < count; i++) {
         struct mm_mem_range range = old[i];
 
-        emit_hole(rewrite, change, cursor, range.start.raw);
-        mm_memmap_emit(rewrite, part(range, 0, change->start));
-        mm_memmap_emit(rewrite, changed(part(range, change->start, change->end), change));
-        mm_memmap_emit(rewrite, part(range, change->end, UINT64_MAX));
-        cursor = mm_max_u64(cursor, mm_mem_range_end(&range));
+        emit_holes(rewrite, changes, cursor, range.start.raw);
+        emit_range(rewrite, changes, range);
+        cursor = mm_mem_range_end(&range);
         mm_memmap_consumed(rewrite, count - i - 1);
     }
-    emit_hole(rewrite, change, cursor, UINT64_MAX);
+    emit_holes(rewrite, changes, cursor, UINT64_MAX);
     mm_memmap_consumed(rewrite, 0);
+}
+
+enum mm_err mm_memmap_apply_all(struct mm_memmap *map, const struct mm_memmap_change *change,
+                                uint32_t count)
+{
+    const struct changes changes = {change, count};
+
+    return mm_memmap_rewrite(map, produce_changes, &changes);
 }
 
 enum mm_err mm_memmap_apply(struct mm_memmap *map, const struct mm_memmap_change *change)
 {
-    return mm_memmap_rewrite(map, produce_change, change);
-}
-
-void mm_memmap_plan(const struct mm_memmap *map, const struct mm_memmap_change *change,
-                    uint32_t *peak, uint32_t *count)
-{
-    struct mm_memmap_rewrite rewrite = {.out = NULL};
-
-    produce_change(map->range, map->count, &rewrite, change);
-    *peak = rewrite.peak;
-    *count = rewrite.count;
+    return mm_memmap_apply_all(map, change, 1);
 }

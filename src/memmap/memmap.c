@@ -174,33 +174,28 @@ enum mm_err mm_memmap_reserve(struct mm_memmap *map, mm_phys_t start, uint64_t b
     return mm_memmap_apply(map, &change);
 }
 
-/* Both ranges or none: the second needs at most its own peak and what the first adds. */
+/* Both ranges or none. They are one where they touch. */
 enum mm_err mm_memmap_reserve_pc(struct mm_memmap *map, mm_phys_t ebda)
 {
     uint64_t high = ebda.raw != 0 ? ebda.raw : PC_LOW_END;
-    struct mm_memmap_change frame, upper;
-    uint32_t frame_peak, frame_count, upper_peak, upper_count;
+    struct mm_memmap_change change[2];
+    uint32_t count = 2;
     enum mm_err err;
 
     if (map == NULL || high > PC_LOW_END)
         return MM_ERR_BAD_ARG;
     if (!is_open(map))
         return MM_ERR_BUSY;
-    err = reservation(map, 0, MM_FRAME_BYTES, MM_USE_KEEP, &frame);
+    err = reservation(map, 0, MM_FRAME_BYTES, MM_USE_KEEP, &change[0]);
     if (err == MM_OK)
-        err = reservation(map, high, PC_LOW_BARRIER - high, MM_USE_KEEP, &upper);
+        err = reservation(map, high, PC_LOW_BARRIER - high, MM_USE_KEEP, &change[1]);
     if (err != MM_OK || MM_BREAK_IGNORE_RESERVATION)
         return err;
-    mm_memmap_plan(map, &frame, &frame_peak, &frame_count);
-    mm_memmap_plan(map, &upper, &upper_peak, &upper_count);
-    if ((uint64_t)upper_peak + frame_count > (uint64_t)map->capacity + map->count)
-        return MM_ERR_NO_ROOM;
-    err = mm_memmap_apply(map, &frame);
-    if (err != MM_OK)
-        return err; /* nothing changed yet */
-    err = mm_memmap_apply(map, &upper);
-    MM_ASSERT2(err == MM_OK, map->count, map->capacity);
-    return err;
+    if (change[1].start <= change[0].end) {
+        change[0].end = change[1].end;
+        count = 1;
+    }
+    return mm_memmap_apply_all(map, change, count);
 }
 
 enum mm_err mm_memmap_close(struct mm_memmap *map)

@@ -93,8 +93,8 @@ MM_NODISCARD enum mm_err mm_memmap_rewrite(struct mm_memmap *map, mm_memmap_prod
 MM_NODISCARD enum mm_err mm_memmap_apply(struct mm_memmap *map,
                                          const struct mm_memmap_change *change);
 
-/* Entries that applying `change` needs at most while it runs, and leaves at the end. */
-void mm_memmap_plan(const struct mm_memmap *map, const struct mm_memmap_change *change,
-                    uint32_t *peak, uint32_t *count);
+/* All of `count` changes or none; in ascending order, not overlapping. */
+MM_NODISCARD enum mm_err mm_memmap_apply_all(struct mm_memmap *map,
+                                             const struct mm_memmap_change *change, uint32_t count);
 
 #endif
