@@ -25,6 +25,7 @@ typedef void command_fn(const struct words *words);
 struct command {
     const char *name;
     const char *arguments;
+    unsigned words; /* at most, with its name */
     const char *help;
     command_fn *run; /* NULL: quit */
 };
@@ -32,21 +33,21 @@ struct command {
 static command_fn command_help;
 
 static const struct command commands[] = {
-    {"help", "", "this list", command_help},
-    {"map", "", "the memory map: what the firmware says, and what lies there", command_map},
-    {"pmm", "", "frames: how many, where, in which blocks", command_pmm},
-    {"vmm", "", "the kernel space: its layout, and what is mapped", command_vmm},
-    {"heap", "", "the heap: how much is in use", command_heap},
-    {"walk", "ADDR", "the page-table entries that translate a virtual address", command_walk},
-    {"who", "ADDR", "all that is known of a physical or virtual address", command_who},
-    {"alloc", "N [heap|frames]", "take N bytes of heap, or N contiguous frames", command_alloc},
-    {"free", "ADDR", "give back what alloc gave; libmm refuses anything else", command_free},
-    {"fault", "ADDR [read|write|exec]", "touch an address, and see the report of its fault",
+    {"help", "", 1, "this list", command_help},
+    {"map", "", 1, "the memory map: what the firmware says, and what lies there", command_map},
+    {"pmm", "", 1, "frames: how many, where, in which blocks", command_pmm},
+    {"vmm", "", 1, "the kernel space: its layout, and what is mapped", command_vmm},
+    {"heap", "", 1, "the heap: how much is in use", command_heap},
+    {"walk", "ADDR", 2, "the page-table entries that translate a virtual address", command_walk},
+    {"who", "ADDR", 2, "all that is known of a physical or virtual address", command_who},
+    {"alloc", "N [heap|frames]", 3, "take N bytes of heap, or N contiguous frames", command_alloc},
+    {"free", "ADDR", 2, "give back what alloc gave; libmm refuses anything else", command_free},
+    {"fault", "ADDR [read|write|exec]", 3, "touch an address, and see the report of its fault",
      command_fault},
-    {"stress", "[ROUNDS|SECONDSs]", "use all layers at random, check them, compare frames",
+    {"stress", "[ROUNDS|SECONDSs]", 2, "use all layers at random, check them, compare frames",
      command_stress},
-    {"check", "", "let libmm's checkers walk everything", command_check},
-    {"quit", "", "end the machine", NULL},
+    {"check", "", 1, "let libmm's checkers walk everything", command_check},
+    {"quit", "", 1, "end the machine", NULL},
 };
 
 static void command_help(const struct words *words)
@@ -79,6 +80,10 @@ static bool obey(char *line)
     command = find(words.at[0]);
     if (!command) {
         kprintf("no command is called '%s'; there is help\n", words.at[0]);
+        return true;
+    }
+    if (words.count > command->words) {
+        kprintf("%s: too many words, from '%s' on\n", command->name, words.at[command->words]);
         return true;
     }
     if (!command->run)

@@ -57,7 +57,8 @@ static void alloc_heap(struct grant *grant, uint64_t bytes)
     }
     *grant = (struct grant){.at = mm_virt_of(pointer).raw, .count = bytes};
     grant->bytes = mm_heap_usable(&mm_default.heap, pointer);
-    kprintf("heap block of %lu bytes at %016lx, %lu usable\n", bytes, grant->at, grant->bytes);
+    kprintf("heap block of %lu byte%s at %016lx, %lu usable\n", bytes, words_plural(bytes),
+            grant->at, grant->bytes);
 }
 
 static void alloc_frames(struct grant *grant, uint64_t frames)
@@ -71,7 +72,7 @@ static void alloc_frames(struct grant *grant, uint64_t frames)
         return;
     }
     *grant = (struct grant){first.raw, frames, frames * MM_FRAME_BYTES, true};
-    kprintf("%lu frames at %lx, direct map %016lx\n", frames, first.raw,
+    kprintf("%lu frame%s at %lx, direct map %016lx\n", frames, words_plural(frames), first.raw,
             mm_virt_of(mm_phys_pointer(&mm_default, first)).raw);
 }
 
@@ -81,8 +82,10 @@ void command_alloc(const struct words *words)
     struct grant *grant = unused_grant();
     uint64_t count;
 
-    if (words->count < 2 || !words_number(words->at[1], &count) || count == 0)
+    if (words->count < 2)
         kprintf("alloc: how many?\n");
+    else if (!words_number(words->at[1], &count) || count == 0)
+        kprintf("alloc: '%s' is no number of bytes or frames\n", words->at[1]);
     else if (!grant)
         kprintf("alloc: %u at a time are enough; free one\n", GRANTS);
     else if (words_equal(from, "heap"))

@@ -25,7 +25,7 @@ void command_map(const struct words *words)
 
 static void print_blocks(const struct mm_pmm_stats *stats)
 {
-    kprintf("  free blocks by order:");
+    kprintf("  aligned free blocks, also inside larger ones, by order:");
     for (unsigned order = 0; order <= MM_ORDER_MAX; order++) {
         if (stats->free_blocks[order])
             kprintf(" %u:%lu", order, stats->free_blocks[order]);
@@ -46,8 +46,10 @@ static void print_frame_runs(void)
         if (state == MM_FRAME_FREE && run.bytes > longest)
             longest = run.bytes;
     }
-    kprintf("  %lu runs of free frames, the longest of %lu frames; %lu of allocated ones\n",
-            runs[MM_FRAME_FREE], longest / MM_FRAME_BYTES, runs[MM_FRAME_ALLOCATED]);
+    longest /= MM_FRAME_BYTES;
+    kprintf("  %lu run%s of free frames, the longest of %lu frame%s; %lu of allocated ones\n",
+            runs[MM_FRAME_FREE], words_plural(runs[MM_FRAME_FREE]), longest, words_plural(longest),
+            runs[MM_FRAME_ALLOCATED]);
 }
 
 void command_pmm(const struct words *words)

@@ -61,6 +61,8 @@ void command_walk(const struct words *words)
         return;
     if (mm_space_walk(&mm_default.kernel, mm_virt(virt), steps) > 0)
         walk_print(virt); /* canonical: the CPU would look */
+    else
+        kprintf("  %016lx is not canonical: no table says anything of it\n", virt);
     kprintf("  libmm: ");
     (void)walk_print_translation(virt, &phys);
 }

@@ -47,7 +47,7 @@ static void tell_block(uint64_t virt)
     kprintf("  heap block of %lu bytes at %016lx, byte %lu", wanted.bytes, wanted.start,
             virt - wanted.start);
     if (grant)
-        kprintf("; %lu bytes asked for by alloc", grant->count);
+        kprintf("; %lu byte%s asked for by alloc", grant->count, words_plural(grant->count));
     kprintf("\n");
 }
 
@@ -106,10 +106,10 @@ static void tell_frame(uint64_t phys)
     else if (info.state == MM_FRAME_FREE)
         kprintf("  PMM: free, zone %s\n", zones[info.zone]);
     else
-        kprintf("  PMM: allocated, %lu frames from %lx, zone %s\n", info.count_frames,
-                info.first.raw, zones[info.zone]);
+        kprintf("  PMM: allocated, %lu frame%s from %lx, zone %s\n", info.count_frames,
+                words_plural(info.count_frames), info.first.raw, zones[info.zone]);
     if (grant)
-        kprintf("  taken by alloc: %lu frames\n", grant->count);
+        kprintf("  taken by alloc: %lu frame%s\n", grant->count, words_plural(grant->count));
 }
 
 /* What the frame is used for, as far as anybody has noted it. */

@@ -68,19 +68,30 @@ static bool has_hex_mark(const char *word)
     return word[0] == '0' && (word[1] == 'x' || word[1] == 'X');
 }
 
+static bool is_all_digits(const char *word)
+{
+    const char *at = word;
+
+    while (digit_value(*at) < 16)
+        at++;
+    return at != word && !*at;
+}
+
 bool words_address(const struct words *words, unsigned index, uint64_t *out)
 {
     const char *word = index < words->count ? words->at[index] : NULL;
-    const char *end;
+    const char *digits, *end;
 
     if (!word) {
         kprintf("%s: which address?\n", words->at[0]);
         return false;
     }
-    end = read_digits(has_hex_mark(word) ? word + 2 : word, 16, out);
+    digits = has_hex_mark(word) ? word + 2 : word;
+    end = read_digits(digits, 16, out);
     if (end && !*end)
         return true;
-    kprintf("%s: '%s' is no hexadecimal address\n", words->at[0], word);
+    kprintf("%s: '%s' %s\n", words->at[0], word,
+            is_all_digits(digits) ? "has more than 16 digits" : "is no hexadecimal address");
     return false;
 }
 

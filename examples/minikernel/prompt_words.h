@@ -10,7 +10,7 @@
 #define WORDS_MAX 4u
 
 struct words {
-    unsigned count; /* more than WORDS_MAX are left out */
+    unsigned count; /* more than WORDS_MAX, which is more than any command takes, are left out */
     char *at[WORDS_MAX];
 };
 
@@ -24,5 +24,11 @@ bool words_address(const struct words *words, unsigned index, uint64_t *out);
 
 /* A decimal number, which may end in K or M, or 0x and hexadecimal digits. False if it is none. */
 bool words_number(const char *word, uint64_t *out);
+
+/* What makes a noun plural: "" for one. */
+static inline const char *words_plural(uint64_t count)
+{
+    return count == 1 ? "" : "s";
+}
 
 #endif

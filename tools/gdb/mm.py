@@ -52,6 +52,16 @@ def raw(address):
     return int(address) & MASK64
 
 
+def type_name(value):
+    """The name of a typedef, or the tag of a struct."""
+    type_ = value.type.unqualified()
+    return type_.name if type_.code == gdb.TYPE_CODE_TYPEDEF else type_.strip_typedefs().tag
+
+
+def counted_frames(count):
+    return f"{count} frame" + ("" if count == 1 else "s")
+
+
 def span(start, size):
     return f"0x{start:x} - 0x{(start + size - 1) & MASK64:x}"
 
@@ -157,7 +167,9 @@ def range_line(value):
     return f"0x{start:016x} - 0x{start + size - 1:016x} {size // 1024:11} KiB  {kind}, {use}"
 
 
-def show_map(mm, _):
+def show_map(mm, words):
+    no_more(words)
+    must_be_started(mm, mm["map"]["count"])
     print(f"memory map: {len(ranges(mm))} ranges, room for {int(mm['map']['capacity'])}, "
           f"{int(mm['map']['phys_bits'])}-bit addresses")
     for value in ranges(mm):
@@ -234,8 +246,10 @@ class Frames:
         return first, end - first
 
 
-def show_pmm(mm, _):
+def show_pmm(mm, words):
+    no_more(words)
     pmm = mm["pmm"]
+    must_be_started(mm, pmm["chunk_count"])
     frames = Frames(pmm)
     every = range(len(frames.chunks))
     managed, free = int(pmm["managed_frames"]), int(pmm["free_frames"])
@@ -264,14 +278,25 @@ def frame_state(frames, frame):
         return "free"
     if frames.has(frame, "MANAGED"):
         first, count = frames.allocation(frame)
-        return f"allocated, {count} frames from 0x{first * FRAME:x}"
+        return f"allocated, {counted_frames(count)} from 0x{first * FRAME:x}"
     return "RAM, not managed" if frames.has(frame, "RAM") else "not managed"
 
 
+def looks_virtual(mm, number):
+    """Is it where the window shows memory, and nowhere in the memory that it shows?"""
+    window = mm["window"]
+    pieces = [window["piece"][i] for i in range(int(window["count"]))]
+    return shown_at(window, number) is None and any(
+        raw(piece["virt"]) <= number < raw(piece["virt"]) + int(piece["bytes"]) for piece in pieces)
+
+
 def show_frame(mm, words):
-    phys = address_in(words)
+    phys = address_in(words, "mm_virt_t", "is virtual; try mm walk")
+    must_be_started(mm, mm["map"]["count"])
     frame = phys // FRAME * FRAME
     print(f"physical 0x{phys:x}, frame {phys // FRAME}:")
+    if looks_virtual(mm, phys):
+        print("  an address of the window, so virtual; try mm walk")
     at = [value for value in ranges(mm)
           if raw(value["start"]) <= phys < raw(value["start"]) + int(value["bytes"])]
     print("  memory map: " + (range_line(at[0]) if at else "nothing is described here"))
@@ -377,7 +402,7 @@ def root_to_walk(mm, space):
 
 def show_walk(mm, words):
     space = option(words, "--space")
-    virt = address_in(words)
+    virt = address_in(words, "mm_phys_t", "is physical; try mm frame")
     root, whose = root_to_walk(mm, space)
     print(f"walk of 0x{virt:016x} from 0x{root:x}, {whose}")
     with Physical(mm) as physical:
@@ -446,7 +471,12 @@ def regions_of(heap):
 
 
 def show_heap(mm, words):
+    listed = "--blocks" in words
+    if listed:
+        words.remove("--blocks")
+    no_more(words)
     heap = mm["heap"]
+    must_be_started(mm, heap["page_bytes"])
     print(f"heap: {int(heap['page_bytes'])} bytes of pages; in use {int(heap['used_bytes'])} bytes "
           f"in {int(heap['live_blocks'])} blocks")
     print(f"  {int(heap['alloc_count'])} blocks handed out, {int(heap['free_count'])} given back, "
@@ -463,7 +493,7 @@ def show_heap(mm, words):
         for at, size, state in blocks:
             if state is None:
                 print(f"  WRONG: the header of the block at 0x{at:x} is damaged")
-            elif "--blocks" in words:
+            elif listed:
                 print(f"    0x{at:x} {size:8} bytes  {state}")
     if live != int(heap["live_blocks"]):
         print(f"  WRONG: {live} live blocks in the regions, {int(heap['live_blocks'])} counted")
@@ -483,11 +513,43 @@ def option(words, name):
     return value
 
 
-def address_in(words):
-    """What is left is one expression, which may have spaces."""
+def no_more(words):
+    if words:
+        raise gdb.GdbError(f"too many words: {' '.join(words)}")
+
+
+def must_be_started(mm, part):
+    """A part that is used without mm_start() is shown, one that holds nothing is not."""
+    if int(mm["state"]) == 0 and int(part) == 0:
+        live = gdb.selected_inferior().pid != 0
+        raise gdb.GdbError("not started: " + ("mm_start() has not been here yet" if live else
+                                              "no kernel is running (target remote)"))
+
+
+def is_expression(word):
+    try:
+        gdb.parse_and_eval(word)
+    except gdb.error:
+        return False
+    return True
+
+
+def address_in(words, other, hint):
+    """What is left is one expression, which may have spaces; `other` is the type to refuse."""
     if not words:
         raise gdb.GdbError("which address?")
-    return raw(gdb.parse_and_eval(" ".join(words)))
+    expression = " ".join(words)
+    try:
+        value = gdb.parse_and_eval(expression)
+        if value.type.strip_typedefs().code in (gdb.TYPE_CODE_FUNC, gdb.TYPE_CODE_ARRAY):
+            value = value.address
+        if type_name(value) != other:
+            return raw(value)
+    except gdb.error as reason:
+        if len(words) > 1 and all(is_expression(word) for word in words):
+            no_more(words[1:])
+        raise gdb.GdbError(f"{expression} is no address: {reason}") from None
+    raise gdb.GdbError(f"{expression} {hint}")
 
 
 def struct_of(expression, tag):
@@ -525,6 +587,8 @@ class Show(gdb.Command):
             self.show(mm, words)
         except gdb.MemoryError as reason:
             raise gdb.GdbError(f"{reason} (is libmm started, and its space loaded?)") from None
+        except gdb.error as reason:
+            raise gdb.GdbError(f"mm: {reason}") from None
 
 
 # ---- pretty-printers ----
@@ -680,8 +744,7 @@ class Group:
 
 
 def printer_of(value):
-    type_ = value.type.unqualified()
-    name = type_.name if type_.code == gdb.TYPE_CODE_TYPEDEF else type_.strip_typedefs().tag
+    name = type_name(value)
     if name in LINES:
         return Line(name, value)
     return Group(name, value) if name in GROUPS else None
