@@ -4,6 +4,7 @@
  * Write mm_start(&mm_default, ...) in front of pmm_init(), and MM_DEFAULT_INSTANCE in one .c file
  * (mm/default.h). Not as its manual has it: nobody writes a bitmap behind the kernel; what is free
  * between 1 and 2 MiB is handed out; total and used do not count holes. Not beside <stdlib.h>.
+ * The interface has no unmap: mm_space_unmap(&mm_default.kernel, ...) takes a mapping away.
  */
 #include "common.h" /* outside the guard: see mm/default.h */
 
