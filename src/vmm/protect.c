@@ -36,39 +36,11 @@ static enum mm_err protect_leaf(struct mm_walker *walker, struct mm_visit *visit
     return MM_OK;
 }
 
-static enum mm_err protect_span(struct mm_change *change, uint32_t flags,
-                                struct mm_space_fail *fail)
-{
-    struct mm_walker walker;
-    enum mm_err err =
-        mm_range_prepare(change->space, change->span, flags, change->prot, change->gather, fail);
-
-    if (err != MM_OK)
-        return err;
-    walker = mm_walker_over(change->space, change->span, change, fail);
-    walker.leaf = protect_leaf;
-    return mm_range_run(change, &walker);
-}
-
-static enum mm_err protect_and_flush(struct mm_change *change, uint32_t flags,
-                                     struct mm_space_fail *fail)
-{
-    struct mm_gather gather;
-    enum mm_err err;
-
-    mm_gather_begin(&gather, change->space);
-    if ((gather.flags & MM_GATHER_HOLDS) == 0)
-        return mm_fail(fail, MM_ERR_GONE, change->span.first, 0, mm_pte_empty());
-    change->gather = &gather;
-    err = protect_span(change, flags, fail);
-    mm_gather_end(&gather);
-    return err;
-}
-
 enum mm_err mm_space_protect(struct mm_space *space, mm_virt_t virt, uint64_t bytes, uint32_t prot,
                              uint32_t flags, struct mm_gather *gather, struct mm_space_fail *fail)
 {
-    struct mm_change change = {.space = space, .gather = gather, .prot = prot};
+    struct mm_change change = {
+        .space = space, .gather = gather, .prot = prot, .leaf = protect_leaf};
     struct mm_space_fail why;
     enum mm_err err;
 
@@ -83,8 +55,7 @@ enum mm_err mm_space_protect(struct mm_space *space, mm_virt_t virt, uint64_t by
         err = mm_range_check_gather(gather, space, virt, fail);
     if (err != MM_OK)
         return err;
-    err = gather != NULL ? protect_span(&change, flags, fail)
-                         : protect_and_flush(&change, flags, fail);
+    err = mm_range_change(&change, flags, fail);
     if (err == MM_ERR_CORRUPT)
         mm_space_report_damage(space, fail, "mm_space_protect", MM_CALLER);
     return err;

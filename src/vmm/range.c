@@ -107,8 +107,11 @@ enum mm_err mm_range_check_gather(const struct mm_gather *gather, const struct m
     return mm_fail(fail, MM_ERR_BAD_ARG, virt.raw, 0, mm_pte_empty());
 }
 
-enum mm_err mm_range_prepare(struct mm_space *space, struct mm_span span, uint32_t flags,
-                             unsigned prot, struct mm_gather *gather, struct mm_space_fail *fail)
+/* Make sure that nothing can fail any more: holes (unless MM_RANGE_HOLES), rights that the levels
+ * above do not grant, and large pages that an edge cuts, which are split and flushed. */
+static enum mm_err range_prepare(struct mm_space *space, struct mm_span span, uint32_t flags,
+                                 unsigned prot, struct mm_gather *gather,
+                                 struct mm_space_fail *fail)
 {
     struct dry_pass pass = {prot, (flags & MM_RANGE_HOLES) != 0};
     struct mm_walker walker = mm_walker_over(space, span, &pass, fail);
@@ -128,7 +131,7 @@ enum mm_err mm_range_prepare(struct mm_space *space, struct mm_span span, uint32
     return MM_OK;
 }
 
-enum mm_err mm_range_run(struct mm_change *change, struct mm_walker *walker)
+static enum mm_err run_pieces(struct mm_change *change, struct mm_walker *walker)
 {
     struct mm_gather *gather = change->gather;
     enum mm_err err;
@@ -144,4 +147,40 @@ enum mm_err mm_range_run(struct mm_change *change, struct mm_walker *walker)
         mm_lock_release(&change->space->lock, guard);
     } while (err == MM_OK && walker->progress != MM_WALKER_DONE);
     return err;
+}
+
+static enum mm_err change_span(struct mm_change *change, uint32_t flags, struct mm_space_fail *fail)
+{
+    struct mm_walker walker;
+    enum mm_err err =
+        range_prepare(change->space, change->span, flags, change->prot, change->gather, fail);
+
+    if (err != MM_OK)
+        return err;
+    walker = mm_walker_over(change->space, change->span, change, fail);
+    walker.leaf = change->leaf;
+    walker.leave = change->leave;
+    return run_pieces(change, &walker);
+}
+
+/* Flush before returning, whatever happened. */
+static enum mm_err change_and_flush(struct mm_change *change, uint32_t flags,
+                                    struct mm_space_fail *fail)
+{
+    struct mm_gather gather;
+    enum mm_err err;
+
+    mm_gather_begin(&gather, change->space);
+    if ((gather.flags & MM_GATHER_HOLDS) == 0)
+        return mm_fail(fail, MM_ERR_GONE, change->span.first, 0, mm_pte_empty());
+    change->gather = &gather;
+    err = change_span(change, flags, fail);
+    mm_gather_end(&gather);
+    return err;
+}
+
+enum mm_err mm_range_change(struct mm_change *change, uint32_t flags, struct mm_space_fail *fail)
+{
+    return change->gather != NULL ? change_span(change, flags, fail)
+                                  : change_and_flush(change, flags, fail);
 }

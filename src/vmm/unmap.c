@@ -48,40 +48,11 @@ static void unmap_leave(struct mm_walker *walker, struct mm_visit *visit, mm_pte
                     mm_pt_bytes(visit->level));
 }
 
-static enum mm_err unmap_span(struct mm_change *change, uint32_t flags, struct mm_space_fail *fail)
-{
-    struct mm_walker walker;
-    enum mm_err err =
-        mm_range_prepare(change->space, change->span, flags, MM_PROT_NONE, change->gather, fail);
-
-    if (err != MM_OK)
-        return err;
-    walker = mm_walker_over(change->space, change->span, change, fail);
-    walker.leaf = unmap_leaf;
-    walker.leave = unmap_leave;
-    return mm_range_run(change, &walker);
-}
-
-/* With a gather on the stack: flush before returning, whatever happened. */
-static enum mm_err unmap_and_flush(struct mm_change *change, uint32_t flags,
-                                   struct mm_space_fail *fail)
-{
-    struct mm_gather gather;
-    enum mm_err err;
-
-    mm_gather_begin(&gather, change->space);
-    if ((gather.flags & MM_GATHER_HOLDS) == 0)
-        return mm_fail(fail, MM_ERR_GONE, change->span.first, 0, mm_pte_empty());
-    change->gather = &gather;
-    err = unmap_span(change, flags, fail);
-    mm_gather_end(&gather);
-    return err;
-}
-
 enum mm_err mm_space_unmap(struct mm_space *space, mm_virt_t virt, uint64_t bytes, uint32_t flags,
                            struct mm_gather *gather, struct mm_space_fail *fail)
 {
-    struct mm_change change = {.space = space, .gather = gather};
+    struct mm_change change = {
+        .space = space, .gather = gather, .leaf = unmap_leaf, .leave = unmap_leave};
     struct mm_space_fail why;
     enum mm_err err;
 
@@ -94,7 +65,7 @@ enum mm_err mm_space_unmap(struct mm_space *space, mm_virt_t virt, uint64_t byte
         err = mm_range_check_gather(gather, space, virt, fail);
     if (err != MM_OK)
         return err;
-    err = gather != NULL ? unmap_span(&change, flags, fail) : unmap_and_flush(&change, flags, fail);
+    err = mm_range_change(&change, flags, fail);
     if (err == MM_ERR_CORRUPT)
         mm_space_report_damage(space, fail, "mm_space_unmap", MM_CALLER);
     return err;

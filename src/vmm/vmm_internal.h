@@ -253,11 +253,6 @@ enum mm_err mm_range_check_gather(const struct mm_gather *gather, const struct m
 enum mm_err mm_range_check_prot(const struct mm_space *space, uint64_t virt, uint32_t prot,
                                 bool allow_wx, struct mm_space_fail *fail);
 
-/* Make sure that nothing can fail any more: holes (unless MM_RANGE_HOLES), rights that the levels
- * above do not grant, and large pages that an edge cuts, which are split and flushed. */
-enum mm_err mm_range_prepare(struct mm_space *space, struct mm_span span, uint32_t flags,
-                             unsigned prot, struct mm_gather *gather, struct mm_space_fail *fail);
-
 /* Does the leaf of this visit stick out of `span`? Then somebody changed the range meanwhile. */
 static inline bool mm_range_is_cut(const struct mm_visit *visit, const struct mm_span *span)
 {
@@ -268,12 +263,15 @@ static inline bool mm_range_is_cut(const struct mm_visit *visit, const struct mm
 struct mm_change {
     struct mm_space *space;
     struct mm_span span;
-    struct mm_gather *gather;
-    unsigned prot;
+    struct mm_gather *gather; /* NULL: one on the stack, flushed before the call returns */
+    unsigned prot;            /* of protect; MM_PROT_NONE otherwise */
+    /* As in struct mm_walker; they fill `gather`. */
+    enum mm_err (*leaf)(struct mm_walker *walker, struct mm_visit *visit);
+    void (*leave)(struct mm_walker *walker, struct mm_visit *visit, mm_pte_t *child);
 };
 
-/* Run a walker whose operations fill change->gather, piece by piece, flushing when it is full. */
-enum mm_err mm_range_run(struct mm_change *change, struct mm_walker *walker);
+/* Prepare the span and visit it piece by piece, flushing when the gather is full. */
+enum mm_err mm_range_change(struct mm_change *change, uint32_t flags, struct mm_space_fail *fail);
 
 /* ---- split.c ---- */
 

@@ -151,6 +151,29 @@ TEST(reserve_live_takes_a_stack_in_the_image_as_it_is_and_no_other)
     }
 }
 
+/* With any room: all of the stack is reserved, or the call says that it is not. */
+TEST(reserve_live_says_when_the_map_has_no_room_for_all_of_the_stack)
+{
+    uint32_t refused = 0;
+
+    for (uint32_t room = 0; room < 40; room++) {
+        enum mm_err err;
+
+        mm_test_row("room", room);
+        stack_start(40, 512, 512);
+        foreign(9)[39] = (32 * MIB) | 3; /* apart, so that each page needs entries */
+        foreign(9)[41] = (33 * MIB) | 3;
+        CHECK_OK(mm_memmap_finish(&memmap));
+        memmap.capacity = memmap.count + room;
+        err = mm_vmm_reserve_live(&memmap, fake_window(), NULL);
+        CHECK(err == MM_OK || err == MM_ERR_NO_ROOM);
+        refused += err == MM_ERR_NO_ROOM;
+        CHECK(err != MM_OK || use_of(32 * MIB) == MM_USE_BOOT);
+        CHECK(err != MM_OK || use_of(33 * MIB) == MM_USE_BOOT);
+    }
+    CHECK(refused > 0 && refused < 40);
+}
+
 /* Early memory beside the stack is an odd neighbour, but nobody else gets it. */
 TEST(reserve_live_passes_by_early_memory_beside_the_stack)
 {
