@@ -114,7 +114,7 @@ struct mm_pmm_config {
 };
 
 /*
- * Bytes of metadata that a PMM over `map` needs: grows with the RAM in the map (about 0.02 %),
+ * Bytes of metadata that a PMM over `map` needs: grows with the RAM in the map (about 0.013 %),
  * not with its highest address. Take them with mm_memmap_take() as MM_USE_KEEP: as early memory
  * they would be allocated frames, and a wrong free would hand them out.
  *

@@ -23,7 +23,7 @@
 struct reclaim {
     struct mm *mm;
     uint32_t what;
-    struct mm_memmap live; /* image, kept ranges, and what is in use: all but FREE must stay */
+    struct mm_memmap live; /* the image and what is in use: all but FREE must stay */
     uint64_t added_bytes;
     uint64_t kept_bytes;
 };
@@ -112,8 +112,8 @@ static enum mm_err range_settle(struct reclaim *r, const struct mm_mem_range *ra
     return err;
 }
 
-/* What the caller of mm_start() named: a stack that lies there ends there. */
-static enum mm_err keep_named(struct reclaim *r)
+/* A stack in the image ends there: mm_vmm_reserve_live() looks for nothing beside it. */
+static enum mm_err keep_image(struct reclaim *r)
 {
     const struct mm_memmap *map = &r->mm->map;
     enum mm_err err = MM_OK;
@@ -121,9 +121,8 @@ static enum mm_err keep_named(struct reclaim *r)
     for (uint32_t i = 0; i < map->count && err == MM_OK; i++) {
         const struct mm_mem_range *range = &map->range[i];
 
-        if (range->use == MM_USE_IMAGE || range->use == MM_USE_KEEP)
-            err = mm_memmap_reserve(&r->live, range->start, range->bytes,
-                                    (enum mm_mem_use)range->use);
+        if (range->use == MM_USE_IMAGE)
+            err = mm_memmap_reserve(&r->live, range->start, range->bytes, MM_USE_IMAGE);
     }
     return err;
 }
@@ -140,7 +139,7 @@ static enum mm_err live_build(struct reclaim *r, void *storage, uint64_t bytes)
     if (err == MM_OK)
         err = mm_memmap_finish(&r->live);
     if (err == MM_OK)
-        err = keep_named(r);
+        err = keep_image(r);
     if (err == MM_OK)
         err = mm_vmm_reserve_live(&r->live, &r->mm->window, NULL);
     return err;
