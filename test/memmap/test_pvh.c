@@ -190,6 +190,19 @@ TEST(pvh_modules_are_checked)
     refused(MM_ERR_WINDOW, "text outside the window", 0x20000 - 1);
 }
 
+TEST(pvh_text_keeps_the_frame_of_its_nul)
+{
+    struct mm_mem_range range;
+
+    build();
+    set32(START + 12, 0); /* no modules, whose texts lie in that frame */
+    set64(START + 24, 0x11ffb);
+    memcpy(at(0x11ffb), "quiet", 6);
+    CHECK_OK(read_start());
+    CHECK_OK(mm_memmap_find(&m.map, mm_phys(0x12000), &range));
+    CHECK_EQ(range.use, MM_USE_BOOTINFO);
+}
+
 TEST(pvh_text_must_end_inside_one_piece_of_the_window)
 {
     build();
