@@ -93,51 +93,56 @@ enum mm_pin {
     MM_PIN_NONE = 3     /* one CPU, or one thread for each CPU index, and no switch inside libmm */
 };
 
-struct mm_pmm_region;
-struct mm_pmm_pool;
-struct mm_pmm_node;
 struct mm_pmm_cpu;
+struct mm_pmm_node;
+struct mm_pmm_pool;
+struct mm_pmm_record;
+struct mm_pmm_region;
 struct mm_pmm_side;
+struct mm_pmm_watch;
 
 /* Place it anywhere (.bss is fine). Only src/pmm touches the fields. */
 struct mm_pmm {
     /* constant after init */
     enum mm_pin pin;
     uint32_t cpu_count;
-    struct mm_pmm_cpu *cpu;       /* one record each, in `meta` */
+    struct mm_pmm_cpu *cpu;       /* one record each */
     struct mm_pmm_region *region; /* physical regions: sorted, then those added later */
     uint16_t *section;            /* where in the sorted regions an address lies */
     uint8_t *kind;                /* (A) of each chunk (2 MiB): what its frames may be freed as */
     uint64_t (*bitmap)[8];        /* of each chunk: 1 = free */
     struct mm_pmm_record *record; /* of each chunk */
     uint8_t *owner;               /* of each frame: 1 = a caller's; NULL in the release build */
-    uint64_t **tag_directory;     /* side tables of tags, see mm_pmm_tag() */
-    struct mm_pmm_pool *pool;
+    uint64_t *tag_directory;      /* (A) side tables of tags, see mm_pmm_tag() */
+    struct mm_pmm_pool *pool;     /* by node and zone */
     struct mm_pmm_node *node;
+    struct mm_pmm_watch *watch;     /* of each zone */
+    struct mm_pmm_side *side;       /* side tables of chunks with blocks and holes */
     const struct mm_window *window; /* may be NULL */
-    void *meta;                     /* lent by the caller */
+    void *meta;                     /* lent by the caller: all of the above */
     uint64_t meta_bytes;            /* used of it */
     uint64_t reserve_frames;
     uint32_t section_shift, section_count;
     uint32_t sorted_count; /* regions known at init */
-    uint32_t region_capacity;
-    uint32_t chunk_capacity, pool_count, node_count;
+    uint32_t region_capacity, chunk_capacity;
+    uint32_t node_count;
     uint32_t magazine_frames; /* what one magazine holds at most */
-    uint32_t cache_mask;      /* which bits of a chunk's kind must fit a CPU's stock */
+    uint32_t cache_mask;      /* (A) which bits of a chunk's kind must fit a CPU's stock */
 
     /* changing */
-    uint32_t region_count;    /* (A) published by release; regions are only added */
-    uint32_t chunk_count;     /* (M) chunks in use */
-    uint32_t mode;            /* (A) written under `mode_lock`: enum in pmm_internal.h */
-    uint32_t closers;         /* (M) drains that keep the magazines closed */
-    bool low;                 /* (M) memory is low: the magazines stay closed */
-    bool scarce;              /* (M) whole chunks are scarce: frames circulate */
-    uint64_t misuse_count;    /* (A) refused calls */
+    uint32_t region_count, pool_count; /* (A) they only grow; under all pools' locks */
+    uint32_t chunk_count;              /* in use; the same */
+    uint32_t mode;                     /* (A) written under mode_lock: enum mm_stock_mode */
+    uint32_t closers;                  /* (M) drains that keep the magazines closed */
+    uint32_t watched;                  /* (A) bit z: zone z has a watermark */
+    uint8_t low;                       /* (A) memory is low: the magazines stay closed */
+    uint8_t scarce;                    /* (A) much free memory is in broken chunks: circulate */
+    bool odd_borders;                  /* nodes meet within 2 MiB */
+    uint64_t *spare_words;             /* sets of pools that are added later */
+    uint64_t misuse_count;             /* (A) refused calls */
     uint64_t freed_frames;    /* (A) counted only by a build that loses frames on purpose */
-    uint32_t drain_ticks;     /* (A) exchanges with a pool since other CPUs were last asked */
     struct mm_lock mode_lock; /* M */
-    struct mm_lock add_lock;  /* one mm_pmm_add() or side table at a time */
-    struct mm_pmm_side *side; /* side bitmaps of chunks with blocks and holes */
+    struct mm_lock add_lock;  /* one who adds memory or side tables at a time */
     const void *unused[4];
 };
 
