@@ -247,7 +247,8 @@ MM_NODISCARD enum mm_err mm_pmm_free_no_wait(struct mm_pmm *pmm, mm_phys_t frame
  * Take `count` single frames, all or none; not contiguous. `request` gives lowest, highest,
  * node, mobility and flags (NULL = none); its order, count, alignment and boundary must be 0.
  *
- * Returns  as mm_pmm_alloc(). `out` has room for `count`; untouched on error
+ * @out     has room for `count`; on an error nothing is taken, and what was there is lost
+ * Returns  as mm_pmm_alloc()
  * Cost     O(count); locks are held for at most 64 frames at a time
  */
 MM_NODISCARD enum mm_err mm_pmm_alloc_bulk(struct mm_pmm *pmm,
