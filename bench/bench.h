@@ -76,5 +76,6 @@ void case_start(const struct settings *settings, const char *name, unsigned gib)
 void case_metadata(const struct settings *settings, const char *name, unsigned number);
 void case_text(const struct settings *settings, const char *name, unsigned number);
 void case_zeroed(const struct settings *settings, const char *name, unsigned number);
+void case_replay(const struct settings *settings, const char *name, unsigned number);
 
 #endif

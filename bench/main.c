@@ -51,6 +51,7 @@ static const struct bench_case {
     {"metadata", case_metadata, 16},
     {"code", case_text, 0},
     {"zeroed, stock primed", case_zeroed, 0},
+    {"replay", case_replay, 0},
 };
 #define CASES (sizeof cases / sizeof cases[0])
 
