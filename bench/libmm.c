@@ -35,6 +35,14 @@ static void must(enum mm_err err, const char *what)
         die("%s: error %d", what, (int)err);
 }
 
+/* Every PC has RAM elsewhere that is not free. Here it makes libmm look which region a frame is in,
+ * as it must there. */
+static void map_add_others(struct mm_memmap *map)
+{
+    must(mm_memmap_add(map, mm_phys(0x4000000), 0x200000, MM_MEM_BOOT_RECLAIM), "mm_memmap_add");
+    must(mm_memmap_add(map, mm_phys(0x80000000), 0x200000, MM_MEM_ACPI_NVS), "mm_memmap_add");
+}
+
 static void map_build(struct pmm *pmm, const struct ram *ram)
 {
     mm_phys_t start = mm_frame_phys(ram->first);
@@ -42,6 +50,7 @@ static void map_build(struct pmm *pmm, const struct ram *ram)
 
     must(mm_memmap_init(&pmm->map, pmm->range, MAP_RANGES, PHYS_BITS), "mm_memmap_init");
     must(mm_memmap_add(&pmm->map, start, bytes, MM_MEM_USABLE), "mm_memmap_add");
+    map_add_others(&pmm->map);
     must(mm_memmap_finish(&pmm->map), "mm_memmap_finish");
     pmm->window = (struct mm_window){.count = 0};
     must(mm_window_add(&pmm->window, start, bytes, mm_virt_of(ram->bytes)), "mm_window_add");
