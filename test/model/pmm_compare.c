@@ -11,6 +11,7 @@
  * Cost        O(frames) for everything.
  * Rejected    Knowing when a side table is made: that is the PMM's own business.
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "pmm_ops_internal.h"
@@ -257,10 +258,21 @@ static void compare_drained(void)
     compare_marks();
 }
 
+static void fault_tell(void *context, const struct mm_report *report)
+{
+    char line[200];
+
+    (void)context;
+    (void)mm_report_format(line, sizeof line, report);
+    fprintf(stderr, "mm_pmm_check(): %s\n", line);
+}
+
 void ops_compare_all(bool drain)
 {
+    const struct mm_check_sink sink = {fault_tell, NULL};
+
     OPS_CHECK(model_sound());
-    OPS_EQ(mm_pmm_check(&machine.pmm, NULL), 0);
+    OPS_EQ(mm_pmm_check(&machine.pmm, &sink), 0);
     for (unsigned n = 0; n < 32 && model.cells > 0; n++)
         ops_compare_frame(model.cell[(machine.op * 7919 + n * 104729) % model.cells].frame + n % 2);
     if (drain) {
@@ -271,7 +283,7 @@ void ops_compare_all(bool drain)
         compare_stats();
         OPS_EQ(hidden, in_stock() + machine.lost);
     }
-    OPS_EQ(mm_pmm_check(&machine.pmm, NULL), 0);
+    OPS_EQ(mm_pmm_check(&machine.pmm, &sink), 0);
     machine.result->compared++;
 }
 

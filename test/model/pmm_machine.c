@@ -262,6 +262,8 @@ static void ram_build(void)
         end = range_first(range) + range_frames(range);
     }
     machine.hot_next = (end + MODEL_CHUNK - 1) / MODEL_CHUNK * MODEL_CHUNK + pick(0, 2) * 0x8000;
+    if (machine.hot_next < 0x1000) /* nobody plugs in memory below 16 MiB */
+        machine.hot_next = 0x1000;
     if (machine.window_part) { /* only the lower half of the last piece, and no more later */
         end = first + (end - first + 1) / 2;
         machine.hot_chunks = 0;

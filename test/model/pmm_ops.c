@@ -112,8 +112,8 @@ static void tell(const struct ops_record *record)
         return;
     fprintf(stderr, "  ");
     tell_operation(record);
-    fprintf(stderr, "%s: %s\n", record->interrupted ? ", interrupted" : "",
-            record->done ? mm_err_name(record->err) : "not finished");
+    fprintf(stderr, "%s: %s%s\n", record->interrupted ? ", interrupted" : "",
+            mm_err_name(record->err), record->done ? "" : ", being judged or not finished");
 }
 
 void pmm_ops_tell(void)

@@ -140,8 +140,11 @@ static void judge_choice(const struct mm_frame_request *request, uint64_t first)
     hidden = ops_out_of_reach(&(struct mm_frame_request){.flags = MM_FRAME_NO_WAIT});
     if ((request->flags & MM_FRAME_NODE) != 0 &&
         model.cell[model_find(first)].node != request->node) {
-        need.on_node = need.one_pool = true; /* nothing was left there */
-        OPS_CHECK(model_count_fits(&need, hidden + 1) <= hidden);
+        struct model_need there = need; /* nothing was left; zone DMA is everybody's last */
+
+        there.on_node = there.one_pool = true;
+        there.zone_min = model_zone(first) > MM_ZONE_DMA ? MM_ZONE_DMA32 : MM_ZONE_DMA;
+        OPS_CHECK(model_count_fits(&there, hidden + 1) <= hidden);
     }
     /* The highest zone first. With nodes, which comes first is another matter, and of single
      * frames, what is in stock does. */

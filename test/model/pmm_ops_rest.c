@@ -198,11 +198,13 @@ void op_add_ram(void)
 
     if (machine.window_part)
         return;
-    if (chunks > machine.hot_chunks)
+    if (chunks > machine.hot_chunks) {
+        chunks += 1024; /* room for a few more may be left by chance */
         expected = MM_ERR_NO_ROOM;
+    }
     if (ops_byte() % 4 == 0 && model.cells > 0) { /* known already */
         frame = model.cell[model.cells - 1].frame / MODEL_CHUNK * MODEL_CHUNK;
-        expected = MM_ERR_EXISTS;
+        expected = frame < 0x1000 ? MM_ERR_BAD_ARG : MM_ERR_EXISTS;
     }
     ops_call_begin(false);
     err = mm_pmm_add_ram(&machine.pmm, mm_frame_phys(frame), chunks * MODEL_CHUNK * MM_FRAME_BYTES,
@@ -238,7 +240,9 @@ static void level_changed(void *arg, enum mm_zone zone, enum mm_memory_level lev
     mm_phys_t frame;
 
     OPS_CHECK(it == &machine.mark[zone] && it->set);
-    OPS_CHECK(change_is_right(it, level, free_frames));
+    if (!change_is_right(it, level, free_frames))
+        pmm_ops_failed(__FILE__, __LINE__, "a level that is not so: new level, frames in the pools",
+                       level, free_frames);
     OPS_CHECK(free_frames <= model.zone_managed[zone]);
     it->level = level;
     it->settled = true;
@@ -300,8 +304,10 @@ void op_tag(void)
     record(err, it->frame * MM_FRAME_BYTES, 1);
     if (machine.config.window == NULL) {
         OPS_EQ(err, MM_ERR_UNSUPPORTED);
-    } else if (!managed || (!create && !it->has_table)) {
+    } else if (!managed) {
         OPS_EQ(err, MM_ERR_NOT_FOUND);
+    } else if (err == MM_ERR_NOT_FOUND) {
+        OPS_CHECK(!create && !it->has_table); /* one for a neighbour may serve this chunk, too */
     } else if (err == MM_ERR_NO_MEMORY) {
         OPS_CHECK(!it->has_table && create);
         OPS_CHECK((machine.config.flags & MM_PMM_NO_FLOORS) == 0 ||

@@ -544,9 +544,9 @@ static const struct range_row add_ram_rows[] = {
     {UINT64_C(1) << 63, CHUNK, REFUSED},
     {FRAME(0x100000), CHUNK, MM_ERR_EXISTS},
     {FRAME(0x100000), 2 * CHUNK, MM_ERR_EXISTS}, /* the last known chunk and one more */
-    {0, CHUNK, MM_ERR_EXISTS},
-    {0, FRAME(0x100200), MM_ERR_EXISTS},
-    {0, FRAME(0x100400), MM_ERR_EXISTS},
+    {0, CHUNK, REFUSED},
+    {0, FRAME(0x100200), REFUSED},
+    {0, FRAME(0x100400), REFUSED},
     {FRAME(0x1200), CHUNK, MM_ERR_EXISTS},
     {FRAME(0x80000), CHUNK, REFUSED}, /* not beyond everything known */
     {FRAME(0x100200), 5 * CHUNK, MM_ERR_NO_ROOM},
