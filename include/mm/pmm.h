@@ -247,7 +247,8 @@ MM_NODISCARD enum mm_err mm_pmm_free_no_wait(struct mm_pmm *pmm, mm_phys_t frame
  * Take `count` single frames, all or none; not contiguous. `request` gives lowest, highest,
  * node, mobility and flags (NULL = none); its order, count, alignment and boundary must be 0.
  *
- * Returns  as mm_pmm_alloc(). `out` has room for `count`; untouched on error
+ * @out     has room for `count`; on an error nothing is taken, and what was there is lost
+ * Returns  as mm_pmm_alloc()
  * Cost     O(count); locks are held for at most 64 frames at a time
  */
 MM_NODISCARD enum mm_err mm_pmm_alloc_bulk(struct mm_pmm *pmm,
@@ -275,7 +276,7 @@ MM_NODISCARD enum mm_err mm_pmm_add(struct mm_pmm *pmm, mm_phys_t start, uint64_
  * one node, beyond everything known. Uses up room that config.hotplug_bytes asked for.
  *
  * Returns  MM_OK | MM_ERR_BAD_ARG | MM_ERR_EXISTS (overlaps what is known)
- *          | MM_ERR_NO_ROOM (no such room left in the metadata)
+ *          | MM_ERR_NO_ROOM (no such room left in the metadata) | MM_ERR_UNSUPPORTED (below 2 MiB)
  */
 MM_NODISCARD enum mm_err mm_pmm_add_ram(struct mm_pmm *pmm, mm_phys_t start, uint64_t bytes,
                                         unsigned node);
@@ -285,7 +286,8 @@ MM_NODISCARD enum mm_err mm_pmm_add_ram(struct mm_pmm *pmm, mm_phys_t start, uin
  * goes when its owner frees it.
  *
  * Returns  MM_OK (gone) | MM_ERR_BUSY (its owner still has it) | MM_ERR_NOT_FOUND (not managed)
- *          | MM_ERR_NO_ROOM (no side table for its chunk)
+ *          | MM_ERR_NO_ROOM (16 chunks of 2 MiB have such frames already)
+ *          | MM_ERR_BAD_ARG (not frame-aligned)
  * Context  thread: takes back what other CPUs have in stock, as MM_FRAME_TRY_HARD
  */
 MM_NODISCARD enum mm_err mm_pmm_retire(struct mm_pmm *pmm, mm_phys_t frame);

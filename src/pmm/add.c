@@ -105,10 +105,12 @@ static void region_add(struct mm_pmm *pmm, uint64_t first, uint64_t end, unsigne
 
 static enum mm_err add_ram(struct mm_pmm *pmm, uint64_t first, uint64_t end, unsigned node)
 {
-    uint64_t parts = mm_zone_of(first) == mm_zone_of(end - 1) ? 1 : 2;
+    uint64_t parts = mm_zone_of(end - 1) - mm_zone_of(first) + 1u;
 
     if (is_known(pmm, first, end))
         return MM_ERR_EXISTS;
+    if (first == 0) /* a chunk of two zones */
+        return MM_ERR_UNSUPPORTED;
     if ((end - first) / MM_CHUNK_FRAMES > pmm->chunk_capacity - pmm->chunk_count ||
         pmm->region_count + parts > pmm->region_capacity)
         return MM_ERR_NO_ROOM;
@@ -132,8 +134,7 @@ enum mm_err mm_pmm_add_ram(struct mm_pmm *pmm, mm_phys_t start, uint64_t bytes, 
 
     if (pmm == NULL || bytes == 0 ||
         !mm_is_aligned(start.raw | bytes, MM_CHUNK_FRAMES * MM_FRAME_BYTES) ||
-        !mm_range_ok(start.raw, bytes) || end > UINT64_C(1) << (63 - MM_FRAME_SHIFT) ||
-        first < mm_zone_start(MM_ZONE_DMA32))
+        !mm_range_ok(start.raw, bytes) || end / MM_CHUNK_FRAMES >= UINT32_MAX)
         return MM_ERR_BAD_ARG;
     while (index < pmm->node_count && pmm->node[index].id != node)
         index++;

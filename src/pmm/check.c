@@ -341,7 +341,7 @@ static void check_owners(const struct mm_pmm *pmm, uint32_t chunk, uint64_t addr
         bool free = (bits[i / 64] & bit) != 0;
         uint64_t at = address + i * MM_FRAME_BYTES;
 
-        expect_at_most(findings, "frame: byte of its owner", at, owner[i], 1);
+        expect_at_most(findings, "frame: byte of its owner", at, owner[i], MM_OWNER_PMM);
         if ((!managed || free) && owner[i] != 0)
             note(findings, "frame: free, but a caller's", at, owner[i], 0);
         else if (managed && !free && owner[i] == 0 && !mm_stock_holds(pmm, mm_phys(at)))

@@ -48,16 +48,20 @@ static bool is_managed(const struct mm_pmm *pmm, const struct mm_place *place)
     return (mm_chunk_managed(pmm, place->chunk, place->index / 64) >> (place->index % 64) & 1) != 0;
 }
 
-static bool owners_are(const struct mm_pmm *pmm, uint64_t first, uint64_t count)
+/* What the frames' bytes have against freeing them, or NULL. */
+static const char *owner_fault(const struct mm_pmm *pmm, uint64_t first, uint64_t count)
 {
-    for (uint64_t frame = first; frame < first + count; frame++) {
+    for (uint64_t frame = first; MM_PMM_OWNERS && frame < first + count; frame++) {
         struct mm_place place;
+        unsigned owner = MM_OWNER_NONE;
 
-        if (!mm_place_of(pmm, frame, &place) ||
-            pmm->owner[(uint64_t)place.chunk * MM_CHUNK_FRAMES + place.index] == 0)
-            return false;
+        if (mm_place_of(pmm, frame, &place))
+            owner = pmm->owner[(uint64_t)place.chunk * MM_CHUNK_FRAMES + place.index];
+        if (owner != MM_OWNER_CALLER)
+            return owner == MM_OWNER_PMM ? "freed frame is the PMM's own"
+                                         : "freed frame is free already";
     }
-    return true;
+    return NULL;
 }
 
 /* What is wrong with freeing `count` frames from `first`, or NULL; *held is how many the allocation
@@ -81,7 +85,7 @@ static const char *run_fault(const struct mm_pmm *pmm, mm_phys_t first, uint64_t
         *held = frames.count;
         return "freed with a wrong number of frames";
     }
-    return MM_PMM_OWNERS && !owners_are(pmm, frame, count) ? "freed frame is free already" : NULL;
+    return owner_fault(pmm, frame, count);
 }
 
 /* The region that holds all of [first, first + count) and the frame behind it, or NULL. */
@@ -101,7 +105,7 @@ static const char *run_give(struct mm_pmm *pmm, mm_phys_t first, uint64_t count,
 
     if (fault != NULL)
         return fault;
-    mm_owners_set(pmm, mm_frame_of(first), count, 0);
+    mm_owners_set(pmm, mm_frame_of(first), count, MM_OWNER_NONE);
     if (forget(pmm))
         return NULL;
     mm_frames_give(pmm, mm_frame_of(first), count);
@@ -183,7 +187,7 @@ static inline enum mm_err free_single(struct mm_pmm *pmm, mm_phys_t frame, const
     if (MM_UNLIKELY((kind & MM_KIND_CACHED) == 0 || MM_BREAK_LEAK_FRAME))
         return free_run(pmm, frame, 1, where, caller);
     if (MM_UNLIKELY(!mm_owner_gives_up(pmm, &place)))
-        return refuse(pmm, "freed frame is free already", frame, 0, 0, where, caller);
+        return refuse(pmm, owner_fault(pmm, mm_frame_of(frame), 1), frame, 0, 0, where, caller);
     guard = mm_pin(pmm);
     cpu = mm_stock_mine(pmm);
     if (MM_LIKELY(cpu != NULL && (kind & pmm->cache_mask) == cpu->accept &&
@@ -271,17 +275,17 @@ enum mm_err mm_pmm_free_no_wait(struct mm_pmm *pmm, mm_phys_t frame)
     kind = mm_kind_of(pmm, place.chunk);
     if ((kind & MM_KIND_CACHED) != 0) {
         if (!mm_owner_gives_up(pmm, &place))
-            return refuse(pmm, "freed frame is free already", frame, 0, 0, "mm_pmm_free_no_wait",
-                          MM_CALLER);
+            return refuse(pmm, owner_fault(pmm, mm_frame_of(frame), 1), frame, 0, 0,
+                          "mm_pmm_free_no_wait", MM_CALLER);
         if (push_no_wait(pmm, kind, frame))
             return MM_OK;
-        mm_owner_set(pmm, mm_frame_of(frame), 1, 1);
+        mm_owner_set(pmm, mm_frame_of(frame), 1, MM_OWNER_CALLER);
     }
     if (!mm_lock_try(&mm_pool_of(pmm, place.region)->lock, &guard))
         return MM_ERR_BUSY;
     fault = run_fault(pmm, frame, 1, place.region, &held);
     if (fault == NULL) {
-        mm_owners_set(pmm, mm_frame_of(frame), 1, 0);
+        mm_owners_set(pmm, mm_frame_of(frame), 1, MM_OWNER_NONE);
         mm_frames_give(pmm, mm_frame_of(frame), 1);
     }
     mm_lock_release(&mm_pool_of(pmm, place.region)->lock, guard);

@@ -163,8 +163,9 @@ static void measure_pools(const struct mm_memmap *map, struct sizes *sizes)
 static enum mm_err measure(const struct mm_pmm_config *config, unsigned slack, struct sizes *sizes)
 {
     struct span_walk walk = {config->map, 0, 0};
-    uint64_t added = (config->hotplug_bytes >> (MM_FRAME_SHIFT + MM_CHUNK_ORDER)) +
-                     (config->hotplug_bytes != 0 ? 1 : 0);
+    uint64_t chunk_bytes = MM_CHUNK_FRAMES * MM_FRAME_BYTES;
+    uint64_t added =
+        config->hotplug_bytes / chunk_bytes + (config->hotplug_bytes % chunk_bytes != 0 ? 1 : 0);
     struct stretch region;
 
     *sizes = (struct sizes){.cpus = config->cpu_count, .window = config->window != NULL};
@@ -413,7 +414,7 @@ static void piece_enter(struct mm_pmm *pmm, const struct span *span, uint64_t st
             (span->range->use == MM_USE_FREE || span->range->use == MM_USE_EARLY)) {
             mm_frames_add(pmm, frame, stop - frame, span->range->use == MM_USE_EARLY);
             if (span->range->use == MM_USE_EARLY)
-                mm_owner_set(pmm, frame, stop - frame, 1);
+                mm_owner_set(pmm, frame, stop - frame, MM_OWNER_CALLER);
         }
         frame = stop;
     }

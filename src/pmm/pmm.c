@@ -110,6 +110,7 @@ bool mm_want_of(const struct mm_pmm *pmm, const struct mm_frame_request *request
         .end = limited ? (highest + 1) / MM_FRAME_BYTES : UINT64_MAX,
         .low = limited && highest <= MM_HIGHEST_1M.raw,
         .reserve = (request->flags & MM_FRAME_RESERVE) != 0,
+        .node_asked = (request->flags & MM_FRAME_NODE) != 0,
         .node_only = (request->flags & MM_FRAME_NODE_ONLY) != 0,
         .node = (uint8_t)(known ? node : near_node(pmm)),
         .order = (uint8_t)order_for(frames_wanted(request)),
@@ -339,7 +340,7 @@ enum mm_err mm_pmm_alloc_frame(struct mm_pmm *pmm, mm_phys_t *out)
         return MM_ERR_BAD_ARG;
     if (MM_UNLIKELY(!single_take(pmm, false, &frame, "mm_pmm_alloc_frame", MM_CALLER)))
         return MM_ERR_NO_MEMORY;
-    mm_owner_set(pmm, mm_frame_of(frame), 1, 1);
+    mm_owner_set(pmm, mm_frame_of(frame), 1, MM_OWNER_CALLER);
     *out = frame;
     return MM_OK;
 }
@@ -427,7 +428,7 @@ enum mm_err mm_pmm_alloc_zeroed(struct mm_pmm *pmm, mm_phys_t *out)
     err = zeroed_single(pmm, false, &frame, "mm_pmm_alloc_zeroed", MM_CALLER);
     if (err != MM_OK)
         return err;
-    mm_owner_set(pmm, mm_frame_of(frame), 1, 1);
+    mm_owner_set(pmm, mm_frame_of(frame), 1, MM_OWNER_CALLER);
     *out = frame;
     return MM_OK;
 }
@@ -507,7 +508,7 @@ enum mm_err mm_pmm_alloc(struct mm_pmm *pmm, const struct mm_frame_request *requ
         err = alloc(pmm, request, &first, "mm_pmm_alloc", MM_CALLER);
     if (err != MM_OK)
         return err;
-    mm_owners_set(pmm, mm_frame_of(first), frames_wanted(request), 1);
+    mm_owners_set(pmm, mm_frame_of(first), frames_wanted(request), MM_OWNER_CALLER);
     *out = first;
     return MM_OK;
 }

@@ -42,8 +42,13 @@
 #define MM_CHUNK_NONE   UINT32_MAX
 #define MM_POOL_NONE    UINT16_MAX
 
-/* One byte for each frame, 1 = with a caller, from the hardened level on: double frees at once. */
+/* From the hardened level on one byte for each frame says who has it: double frees are seen at once. */
 #define MM_PMM_OWNERS (MM_LEVEL >= MM_LEVEL_HARDENED)
+enum mm_owner {
+    MM_OWNER_NONE = 0, /* free, in stock, or not managed */
+    MM_OWNER_CALLER = 1,
+    MM_OWNER_PMM = 2 /* side tables, tags */
+};
 
 /* ---- chunks ---- */
 
@@ -222,16 +227,15 @@ const struct mm_pmm_region *mm_region_from(const struct mm_pmm *pmm, uint64_t fr
 uint64_t mm_zone_start(unsigned zone);
 enum mm_zone mm_zone_of(uint64_t frame);
 
-/* In builds with a byte per frame: `count` frames from `first`, all in one region, are a caller's
- * (1) or not (0). */
+/* In builds with a byte per frame: whose `count` frames from `first` are, all in one region. */
 static inline void mm_owner_set(const struct mm_pmm *pmm, uint64_t first, uint64_t count,
-                                unsigned value)
+                                enum mm_owner owner)
 {
     struct mm_place place;
 
     if (MM_PMM_OWNERS && mm_place_of(pmm, first, &place))
         __builtin_memset(&pmm->owner[(uint64_t)place.chunk * MM_CHUNK_FRAMES + place.index],
-                         (int)value, count);
+                         (int)owner, count);
 }
 
 /* The frame's byte says that a caller has it; now it says that none has. False if it said so
@@ -243,14 +247,14 @@ static inline bool mm_owner_gives_up(const struct mm_pmm *pmm, const struct mm_p
     if (!MM_PMM_OWNERS)
         return true;
     owner = &pmm->owner[(uint64_t)place->chunk * MM_CHUNK_FRAMES + place->index];
-    if (*owner == 0)
+    if (*owner != MM_OWNER_CALLER)
         return false;
-    *owner = 0;
+    *owner = MM_OWNER_NONE;
     return true;
 }
 
 /* mm_owner_set() for frames that may lie in several regions. */
-void mm_owners_set(const struct mm_pmm *pmm, uint64_t first, uint64_t count, unsigned value);
+void mm_owners_set(const struct mm_pmm *pmm, uint64_t first, uint64_t count, enum mm_owner owner);
 
 /* First frame of chunk `chunk`. */
 static inline uint64_t mm_chunk_frame(const struct mm_pmm *pmm, uint32_t chunk)
@@ -353,9 +357,9 @@ uint64_t *mm_side_tails(const struct mm_pmm *pmm, uint32_t table);
 /* Give back frames whose tables are all unused. No lock held. */
 void mm_side_trim(struct mm_pmm *pmm);
 
-/* Frames of the PMM's own; count one more. */
+/* Frames of the PMM's own; the caller's `frame` is one more. */
 uint64_t mm_side_frames(const struct mm_pmm *pmm);
-void mm_side_frame_added(struct mm_pmm *pmm);
+void mm_side_frame_added(struct mm_pmm *pmm, mm_phys_t frame);
 
 struct mm_pmm_hole *mm_hole_at(const struct mm_pmm *pmm, uint32_t number);
 
@@ -434,6 +438,7 @@ struct mm_frame_want {
     bool low;          /* limited to memory below 1 MiB, which nobody else gets */
     bool plain;        /* neither align, boundary nor start ask for more than is natural */
     bool reserve;      /* may use the reserve */
+    bool node_asked;   /* the request names the node */
     bool node_only;
     uint8_t node;  /* index: the nearest */
     uint8_t order; /* of a block; of the block that would hold the run, if there is one */

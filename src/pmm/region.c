@@ -58,7 +58,7 @@ const struct mm_pmm_region *mm_region_from(const struct mm_pmm *pmm, uint64_t fr
     return best;
 }
 
-void mm_owners_set(const struct mm_pmm *pmm, uint64_t first, uint64_t count, unsigned value)
+void mm_owners_set(const struct mm_pmm *pmm, uint64_t first, uint64_t count, enum mm_owner owner)
 {
     uint64_t end = first + count;
 
@@ -68,7 +68,7 @@ void mm_owners_set(const struct mm_pmm *pmm, uint64_t first, uint64_t count, uns
 
         MM_ASSERT2(region != NULL, first, end);
         part = mm_min_u64(end, region->end) - first;
-        mm_owner_set(pmm, first, part, value);
+        mm_owner_set(pmm, first, part, owner);
         first += part;
     }
 }

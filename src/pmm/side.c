@@ -75,6 +75,10 @@ void mm_side_init(struct mm_pmm *pmm, void *memory, uint64_t chunks, uint64_t ho
         side->page[page] = table;
         side->unused[page] = UINT64_MAX;
     }
+    for (uint32_t page = side->lent_pages; page < side->page_count; page++) {
+        side->page[page] = NULL;
+        side->unused[page] = 0;
+    }
     side->unused_count = side->lent_pages * TABLES_PER_PAGE;
     side->hole = (void *)table;
     pmm->side = side;
@@ -98,7 +102,7 @@ static bool page_grow(struct mm_pmm *pmm, struct mm_pmm_pool *pool)
         mm_frames_give(pmm, mm_frame_of(frame), 1);
         return false;
     }
-    mm_owner_set(pmm, mm_frame_of(frame), 1, 1);
+    mm_owner_set(pmm, mm_frame_of(frame), 1, MM_OWNER_PMM);
     side->page[page] = table;
     side->home[page] = mm_frame_of(frame);
     side->unused[page] = UINT64_MAX;
@@ -217,7 +221,7 @@ void mm_side_trim(struct mm_pmm *pmm)
 
         MM_ASSERT2(found, frame, 0);
         guard = mm_lock_take(&mm_pool_of(pmm, place.region)->lock);
-        mm_owner_set(pmm, frame, 1, 0);
+        mm_owner_set(pmm, frame, 1, MM_OWNER_NONE);
         mm_frames_give(pmm, frame, 1);
         mm_lock_release(&mm_pool_of(pmm, place.region)->lock, guard);
     }
@@ -228,10 +232,11 @@ uint64_t mm_side_frames(const struct mm_pmm *pmm)
     return mm_load_relaxed_u32(&pmm->side->frames);
 }
 
-void mm_side_frame_added(struct mm_pmm *pmm)
+void mm_side_frame_added(struct mm_pmm *pmm, mm_phys_t frame)
 {
     mm_lock_guard_t guard = mm_lock_take(&pmm->side->lock);
 
+    mm_owner_set(pmm, mm_frame_of(frame), 1, MM_OWNER_PMM);
     mm_store_relaxed_u32(&pmm->side->frames, pmm->side->frames + 1);
     mm_lock_release(&pmm->side->lock, guard);
 }

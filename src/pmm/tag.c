@@ -81,7 +81,7 @@ static enum mm_err table_step(struct mm_pmm *pmm, uint32_t chunk)
                               pointer);
     mm_lock_release(&pmm->add_lock, guard);
     if (stored)
-        mm_side_frame_added(pmm);
+        mm_side_frame_added(pmm, frame);
     else
         (void)mm_pmm_free_frame(pmm, frame);
     return MM_OK;

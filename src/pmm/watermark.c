@@ -27,9 +27,10 @@ static uint32_t level_for(const struct mm_pmm_watch *watch, uint32_t level, uint
 {
     if (free < mm_load_relaxed_u64(&watch->mark.min_frames))
         return MM_MEMORY_MIN;
-    if (free < mm_load_relaxed_u64(&watch->mark.low_frames))
-        return level == MM_MEMORY_MIN ? MM_MEMORY_MIN : MM_MEMORY_LOW;
-    if (free <= mm_load_relaxed_u64(&watch->mark.high_frames) && level != MM_MEMORY_PLENTY)
+    if (level == MM_MEMORY_MIN && free <= mm_load_relaxed_u64(&watch->mark.low_frames))
+        return MM_MEMORY_MIN;
+    if (free < mm_load_relaxed_u64(&watch->mark.low_frames) ||
+        (level != MM_MEMORY_PLENTY && free <= mm_load_relaxed_u64(&watch->mark.high_frames)))
         return MM_MEMORY_LOW;
     return MM_MEMORY_PLENTY;
 }

@@ -32,6 +32,7 @@ struct ops_machine {
     struct mm_pmm_blocks start_blocks;
     uint64_t hot_next, hot_chunks; /* frame where memory may be plugged in next; room for it */
     uint64_t lost;                 /* frames that the PMM has taken for itself, not known which */
+    uint64_t retired;              /* frames, gone or doomed */
     uint64_t misuses;              /* that the PMM should have counted */
     unsigned cpus, nodes, answering;
     bool window_part; /* the window does not show all RAM */

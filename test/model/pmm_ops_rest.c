@@ -101,6 +101,8 @@ void op_zero_ahead(void)
 
 /* ---- memory that goes and comes ---- */
 
+#define HOLES_SPARE 16u /* chunks without holes in which frames can be retired */
+
 /* What retiring a frame in this state answers. */
 static enum mm_err retire_answer(uint32_t cell)
 {
@@ -131,14 +133,15 @@ void op_retire(void)
     ops_call_end();
     machine.host->cpus_answer(machine.answering);
     record(err, frame * MM_FRAME_BYTES, 1);
-    if (err == MM_ERR_NO_ROOM && (machine.window_part || machine.config.window == NULL ||
-                                  model.free < 4 + machine.config.reserve_frames))
-        return;
+    if (err == MM_ERR_NO_ROOM && machine.retired >= HOLES_SPARE)
+        return; /* each in another chunk, perhaps */
     if (err == MM_ERR_BUSY && expected == MM_OK && machine.lost > 0)
         return; /* a side table */
     OPS_EQ(err, expected);
-    if (err != MM_ERR_NOT_FOUND && model.cell[cell].state != CELL_OWN)
-        OPS_CHECK(model_retire(cell));
+    if (err == MM_ERR_NOT_FOUND || model.cell[cell].state == CELL_OWN)
+        return;
+    machine.retired++;
+    OPS_CHECK(model_retire(cell));
 }
 
 /* What adding [frame, frame + count) answers. */
