@@ -262,8 +262,6 @@ static void ram_build(void)
         end = range_first(range) + range_frames(range);
     }
     machine.hot_next = (end + MODEL_CHUNK - 1) / MODEL_CHUNK * MODEL_CHUNK + pick(0, 2) * 0x8000;
-    if (machine.hot_next < 0x1000) /* nobody plugs in memory below 16 MiB */
-        machine.hot_next = 0x1000;
     if (machine.window_part) { /* only the lower half of the last piece, and no more later */
         end = first + (end - first + 1) / 2;
         machine.hot_chunks = 0;
@@ -348,6 +346,22 @@ static void pmm_build(void)
                    MM_OK);
 }
 
+/* Of no pool is more than a half kept back. */
+static uint64_t reserve_kept(void)
+{
+    uint64_t managed[OPS_NODES_MAX][MM_ZONES] = {{0}}, kept = 0;
+
+    for (uint32_t i = 0; i < model.cells; i++) {
+        const struct model_cell *cell = &model.cell[i];
+
+        managed[cell->node][cell->zone] += cell->state != CELL_OUT ? 1 : 0;
+    }
+    for (unsigned node = 0; node < OPS_NODES_MAX; node++)
+        for (unsigned zone = MM_ZONE_DMA; zone < MM_ZONES; zone++)
+            kept += managed[node][zone] / 2;
+    return kept < machine.config.reserve_frames ? kept : machine.config.reserve_frames;
+}
+
 void ops_machine_start(void)
 {
     unsigned kind = kind_of(ops_byte());
@@ -365,6 +379,7 @@ void ops_machine_start(void)
     ram_build();
     model_build();
     pmm_build();
+    machine.reserve = reserve_kept();
     machine.answering = machine.cpus;
     machine.host->cpus_answer(machine.cpus);
     mm_pmm_get_stats(&machine.pmm, &machine.start);

@@ -65,7 +65,8 @@ static void cell_set(uint32_t i, enum cell_state state)
         model.managed++;
         model.zone_managed[cell->zone]++;
     }
-    model.own += (state == CELL_OWN ? 1u : 0u) - (cell->state == CELL_OWN ? 1u : 0u);
+    model.own -= cell->state == CELL_OWN ? 1 : 0;
+    model.own += state == CELL_OWN ? 1 : 0;
     cell->state = (uint8_t)state;
 }
 
@@ -117,8 +118,7 @@ static bool same_chunk(uint32_t a, uint32_t b)
     return model.cell[a].frame / MODEL_CHUNK == model.cell[b].frame / MODEL_CHUNK;
 }
 
-/* A chunk with memory of two nodes belongs to one of them, and it is not said to which: a pool of
- * its own. */
+/* What becomes of a chunk with memory of two nodes is not said: pools of its own. */
 void model_pools(void)
 {
     uint32_t end;
@@ -132,7 +132,7 @@ void model_pools(void)
             struct model_cell *cell = &model.cell[n];
 
             cell->mixed = mixed;
-            cell->pool = mixed ? 0x10000u + i : cell->node;
+            cell->pool = mixed ? 0x10000u + i * 4 + cell->node : cell->node;
             cell->pool = cell->pool * MM_ZONES + cell->zone;
         }
     }
@@ -331,6 +331,14 @@ bool model_keep(uint32_t cell)
     if (model.cell[cell].state != CELL_FREE)
         return false;
     cell_set(cell, CELL_OWN);
+    return true;
+}
+
+bool model_unkeep(uint32_t cell)
+{
+    if (model.cell[cell].state != CELL_OWN)
+        return false;
+    cell_set(cell, CELL_FREE);
     return true;
 }
 

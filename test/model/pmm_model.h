@@ -117,7 +117,8 @@ bool model_take(uint64_t frame, uint64_t count);
 bool model_give(uint32_t first_cell);
 bool model_add(uint32_t cell, uint64_t count);
 bool model_retire(uint32_t cell); /* FREE: gone. TAKEN: doomed */
-bool model_keep(uint32_t cell);   /* FREE: the PMM's own from now on */
+bool model_keep(uint32_t cell);   /* FREE: the PMM's own */
+bool model_unkeep(uint32_t cell); /* the way back */
 
 /* Sums recounted: M2, M3. */
 bool model_sound(void);

@@ -230,11 +230,12 @@ static void operation_run(void)
     operation[i].run();
     record->done = true;
     ops_compare_counts();
-    if (verbose) {
-        tell_bytes(from);
-        tell_operation(record);
-        fprintf(stderr, "\n");
-    }
+    if (!verbose)
+        return;
+    tell_bytes(from);
+    tell_operation(record);
+    fprintf(stderr, "\n");
+    ops_check(); /* who looks on wants to know where it began */
 }
 
 /* Sparser where comparing costs more. */
@@ -257,7 +258,7 @@ static void give_all_back(void)
     }
     ops_compare_all(true);
     mm_pmm_get_blocks(&machine.pmm, &blocks);
-    if (model.own == 0 && model.managed == machine.start.managed_frames)
+    if (machine.lost == 0 && model.managed == machine.start.managed_frames)
         OPS_CHECK(memcmp(blocks.free_blocks, machine.start_blocks.free_blocks,
                          sizeof blocks.free_blocks) == 0 ||
                   machine.start.free_frames != machine.start.managed_frames);

@@ -54,7 +54,7 @@ void op_drain(void)
     err = mm_pmm_drain(&machine.pmm, flags);
     ops_call_end();
     record(err, flags, 1);
-    if (machine.interrupt_ran)
+    if (machine.interrupt_ran || machine.callback_ran)
         return;
     for (unsigned cpu = flags != 0 ? machine.answering : 0; cpu < machine.cpus; cpu++)
         others |= cpu != fake_cpu_current() && !machine.parked[cpu] && machine.used[cpu];
@@ -95,6 +95,8 @@ void op_zero_ahead(void)
         OPS_EQ(err, MM_ERR_UNSUPPORTED);
     else if (err == MM_ERR_WINDOW)
         OPS_CHECK(machine.window_part);
+    else if (err == MM_ERR_BUSY) /* in the middle of something of this CPU's */
+        OPS_CHECK(machine.interrupt_ran);
     else
         OPS_CHECK(err == MM_OK || err == MM_ERR_EXISTS || err == MM_ERR_NO_MEMORY);
 }
@@ -110,7 +112,6 @@ static enum mm_err retire_answer(uint32_t cell)
     case CELL_FREE:
         return MM_OK;
     case CELL_TAKEN:
-    case CELL_OWN:
         return MM_ERR_BUSY;
     default:
         return MM_ERR_NOT_FOUND;
@@ -126,6 +127,8 @@ void op_retire(void)
     if (ops_byte() % 4 != 0) /* rarely: it never comes back */
         return;
     cell = model_find(frame);
+    if (cell != MODEL_NONE && model.cell[cell].state == CELL_FREE && ops_is_own(cell))
+        return; /* it would go when the PMM gives it up, and nobody sees when that is */
     expected = retire_answer(cell);
     machine.host->cpus_answer(machine.cpus);
     ops_call_begin(false);
@@ -135,10 +138,8 @@ void op_retire(void)
     record(err, frame * MM_FRAME_BYTES, 1);
     if (err == MM_ERR_NO_ROOM && machine.retired >= HOLES_SPARE)
         return; /* each in another chunk, perhaps */
-    if (err == MM_ERR_BUSY && expected == MM_OK && machine.lost > 0)
-        return; /* a side table */
     OPS_EQ(err, expected);
-    if (err == MM_ERR_NOT_FOUND || model.cell[cell].state == CELL_OWN)
+    if (err == MM_ERR_NOT_FOUND)
         return;
     machine.retired++;
     OPS_CHECK(model_retire(cell));
@@ -207,7 +208,7 @@ void op_add_ram(void)
     }
     if (ops_byte() % 4 == 0 && model.cells > 0) { /* known already */
         frame = model.cell[model.cells - 1].frame / MODEL_CHUNK * MODEL_CHUNK;
-        expected = frame < 0x1000 ? MM_ERR_BAD_ARG : MM_ERR_EXISTS;
+        expected = MM_ERR_EXISTS;
     }
     ops_call_begin(false);
     err = mm_pmm_add_ram(&machine.pmm, mm_frame_phys(frame), chunks * MODEL_CHUNK * MM_FRAME_BYTES,
@@ -243,15 +244,17 @@ static void level_changed(void *arg, enum mm_zone zone, enum mm_memory_level lev
     mm_phys_t frame;
 
     OPS_CHECK(it == &machine.mark[zone] && it->set);
-    if (!change_is_right(it, level, free_frames))
+    it->unsure |= machine.interrupt_ran; /* what the code below is about to tell may be older */
+    if (!it->unsure && !change_is_right(it, level, free_frames))
         pmm_ops_failed(__FILE__, __LINE__, "a level that is not so: new level, frames in the pools",
                        level, free_frames);
-    OPS_CHECK(free_frames <= model.zone_managed[zone]);
     it->level = level;
     it->settled = true;
     machine.result->level_changes++;
-    if (machine.result->level_changes % 4 == 0 && mm_pmm_alloc_frame(&machine.pmm, &frame) == MM_OK)
-        OPS_EQ(mm_pmm_free_frame(&machine.pmm, frame), MM_OK);
+    if (++it->changes % 4 != 0 || mm_pmm_alloc_frame(&machine.pmm, &frame) != MM_OK)
+        return;
+    OPS_EQ(mm_pmm_free_frame(&machine.pmm, frame), MM_OK);
+    machine.callback_ran = true;
 }
 
 void op_mark(void)
@@ -280,10 +283,14 @@ void op_mark(void)
 
 /* ---- tags ---- */
 
+/* Of a chunk that nodes share, each has its own table, or none: not known. */
 static void tag_made(uint32_t cell)
 {
     uint64_t chunk = model.cell[cell].frame / MODEL_CHUNK;
 
+    model.cell[cell].has_table = true;
+    if (model.cell[cell].mixed)
+        return;
     while (cell > 0 && model.cell[cell - 1].frame / MODEL_CHUNK == chunk)
         cell--;
     for (; cell < model.cells && model.cell[cell].frame / MODEL_CHUNK == chunk; cell++)
@@ -299,8 +306,6 @@ void op_tag(void)
     uint16_t *tag = NULL, value = (uint16_t)ops_number(2);
     enum mm_err err;
 
-    if (it->state == CELL_OWN)
-        return; /* nobody else's business */
     ops_call_begin(false);
     err = mm_pmm_tag(&machine.pmm, mm_frame_phys(it->frame), create, &tag);
     ops_call_end();
