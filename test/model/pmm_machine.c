@@ -322,6 +322,17 @@ static void distances_fill(uint8_t *distance)
             distance[a * machine.nodes + b] = a == b ? 10 : (uint8_t)(11 + plan_random() % 30);
 }
 
+/* A node whose memory is all covered by something else is none. */
+static void cpu_place(unsigned cpu, unsigned node)
+{
+    enum mm_err expected = MM_ERR_BAD_ARG;
+
+    for (uint32_t i = 0; i < model.cells && expected != MM_OK; i++)
+        if (model.cell[i].node == node)
+            expected = MM_OK;
+    OPS_EQ(mm_pmm_set_cpu_node(&machine.pmm, cpu, node), expected);
+}
+
 static void pmm_build(void)
 {
     uint8_t distance[OPS_NODES_MAX * OPS_NODES_MAX];
@@ -340,10 +351,8 @@ static void pmm_build(void)
     machine.config.meta = machine.meta;
     OPS_EQ(mm_pmm_init(&machine.pmm, &machine.config), MM_OK);
     machine.config.distance = NULL; /* only used during init */
-    for (unsigned cpu = 0; cpu < machine.cpus; cpu++)
-        if (machine.nodes > 1)
-            OPS_EQ(mm_pmm_set_cpu_node(&machine.pmm, cpu, (unsigned)pick(0, machine.nodes - 1)),
-                   MM_OK);
+    for (unsigned cpu = 0; cpu < machine.cpus && machine.nodes > 1; cpu++)
+        cpu_place(cpu, (unsigned)pick(0, machine.nodes - 1));
 }
 
 /* Of no pool is more than a half kept back. */
