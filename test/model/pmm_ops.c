@@ -241,7 +241,7 @@ static void operation_run(void)
 /* Sparser where comparing costs more. */
 static uint64_t compare_interval(void)
 {
-    return 400 + model.cells / 8;
+    return 800 + model.cells / 4;
 }
 
 /* All goes back; whole blocks come back, but for what side tables and retired frames spoil. */
