@@ -81,9 +81,9 @@ static void plan_medium(void)
 {
     plan_low();
     plan_ram(0x100, pick(0xf00, 0x2f00), 0); /* 16 to 48 MiB, across 16 MiB */
-    plan_range(0x3100, pick(1, 0x400), MM_MEM_BOOT_RECLAIM, MM_USE_FREE, 0);
-    plan_range(0x3600, pick(1, 0x100), MM_MEM_USABLE, MM_USE_IMAGE, 0);
-    plan_ram(0x3700, pick(1, 0x900), 0);
+    plan_range(0x3100, pick(1, one_in(2) ? 0x400 : 0x1800), MM_MEM_BOOT_RECLAIM, MM_USE_FREE, 0);
+    plan_range(0x4900, pick(1, 0x500), MM_MEM_USABLE, MM_USE_IMAGE, 0);
+    plan_ram(0x4e00, pick(1, 0x900), 0);
 }
 
 /* Ranges that begin and end near the borders that matter, in chunks and out of step with them. */

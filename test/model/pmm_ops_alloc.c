@@ -123,8 +123,8 @@ static void judge_no_memory(const struct mm_frame_request *request, uint64_t wan
     struct model_need need = model_need_of(request);
 
     machine.result->no_memory++;
-    if (machine.interrupt_ran || has_floors(request))
-        return;
+    if (machine.interrupt_ran || has_floors(request) || machine.window_part)
+        return; /* side tables must be in the window */
     need.one_pool = need.count > 1; /* across a border: perhaps */
     if (need.on_node && need.count == 1)
         need.one_pool = true; /* as in chunks that several nodes share */
@@ -147,7 +147,7 @@ static void judge_choice(const struct mm_frame_request *request, uint64_t first)
         machine.reserve_used = true; /* and what comes back of it may go through the stock */
     else if (!machine.reserve_used)
         OPS_CHECK(model.free - machine.lost - low >= machine.reserve);
-    if (has_floors(request))
+    if (has_floors(request) || machine.window_part)
         return;
     hidden = ops_out_of_reach(&(struct mm_frame_request){.flags = MM_FRAME_NO_WAIT});
     if ((request->flags & MM_FRAME_NODE) != 0 &&

@@ -57,7 +57,7 @@ void op_drain(void)
     if (machine.interrupt_ran || machine.callback_ran)
         return;
     for (unsigned cpu = flags != 0 ? machine.answering : 0; cpu < machine.cpus; cpu++)
-        others |= cpu != fake_cpu_current() && !machine.parked[cpu] && machine.used[cpu];
+        others |= cpu != fake_cpu_current() && !machine.parked[cpu];
     mm_pmm_get_stats(&machine.pmm, &stats);
     if (err != MM_OK) {
         OPS_EQ(err, MM_ERR_BUSY);
@@ -175,12 +175,18 @@ static bool has_gone(uint64_t frame, uint64_t count)
 void op_add(void)
 {
     uint32_t cell = (uint32_t)ops_below(model.cells);
-    uint64_t count = 1 + ops_byte() % 12, frame;
+    uint8_t how = ops_byte();
+    uint64_t count = 1 + how % 12, frame;
     enum mm_err err, expected;
 
     for (unsigned n = 0; n < 64 && cell + 1 < model.cells; n++) /* often where it may go well */
         cell += model.cell[cell].state != CELL_OUT ? 1 : 0;
     frame = model.cell[cell].frame;
+    if (how % 4 == 0) /* all that lies there */
+        for (count = 1; cell + count < model.cells && count < 4096 &&
+                        model.cell[cell + count].frame == frame + count &&
+                        model.cell[cell + count].state == CELL_OUT;)
+            count++;
     expected = add_answer(frame, count);
     ops_call_begin(false);
     err = mm_pmm_add(&machine.pmm, mm_frame_phys(frame), count * MM_FRAME_BYTES);
@@ -197,7 +203,7 @@ void op_add(void)
 void op_add_ram(void)
 {
     uint64_t chunks = 1 + ops_byte() % 3, frame = machine.hot_next;
-    unsigned node = ops_byte() % machine.nodes;
+    unsigned node = model.cell[ops_below(model.cells)].node;
     enum mm_err err, expected = MM_OK;
 
     if (machine.window_part)
