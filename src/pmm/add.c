@@ -64,7 +64,7 @@ static enum mm_err may_join(const struct mm_pmm *pmm, uint64_t first, uint64_t e
     return err;
 }
 
-enum mm_err mm_pmm_add(struct mm_pmm *pmm, mm_phys_t start, uint64_t bytes)
+MM_COLD enum mm_err mm_pmm_add(struct mm_pmm *pmm, mm_phys_t start, uint64_t bytes)
 {
     uint64_t first = mm_frame_of(start);
     uint64_t end = first + bytes / MM_FRAME_BYTES;
@@ -145,7 +145,8 @@ static enum mm_err add_ram(struct mm_pmm *pmm, uint64_t first, uint64_t end, uns
     return MM_OK;
 }
 
-enum mm_err mm_pmm_add_ram(struct mm_pmm *pmm, mm_phys_t start, uint64_t bytes, unsigned node)
+MM_COLD enum mm_err mm_pmm_add_ram(struct mm_pmm *pmm, mm_phys_t start, uint64_t bytes,
+                                   unsigned node)
 {
     uint64_t first = mm_frame_of(start);
     uint64_t end = first + bytes / MM_FRAME_BYTES;
@@ -238,7 +239,7 @@ static bool is_gone(struct mm_pmm *pmm, const struct mm_place *place)
     return (managed >> (place->index % 64) & 1) == 0;
 }
 
-enum mm_err mm_pmm_retire(struct mm_pmm *pmm, mm_phys_t frame)
+MM_COLD enum mm_err mm_pmm_retire(struct mm_pmm *pmm, mm_phys_t frame)
 {
     struct mm_stock_faults faults = {NULL, mm_phys(0), 0};
     struct mm_pools_guard pools;

@@ -26,8 +26,8 @@ struct findings {
     } kept[BATCH];
 };
 
-static void note(struct findings *findings, const char *what, uint64_t address, uint64_t found,
-                 uint64_t expected)
+static MM_COLD void note(struct findings *findings, const char *what, uint64_t address,
+                         uint64_t found, uint64_t expected)
 {
     size_t at = findings->count - findings->skip;
 
@@ -40,15 +40,15 @@ static void note(struct findings *findings, const char *what, uint64_t address, 
     findings->count++;
 }
 
-static void expect(struct findings *findings, const char *what, uint64_t address, uint64_t found,
-                   uint64_t expected)
+static MM_COLD void expect(struct findings *findings, const char *what, uint64_t address,
+                           uint64_t found, uint64_t expected)
 {
     if (found != expected)
         note(findings, what, address, found, expected);
 }
 
-static void expect_at_most(struct findings *findings, const char *what, uint64_t address,
-                           uint64_t found, uint64_t most)
+static MM_COLD void expect_at_most(struct findings *findings, const char *what, uint64_t address,
+                                   uint64_t found, uint64_t most)
 {
     if (found > most)
         note(findings, what, address, found, most);
@@ -57,8 +57,8 @@ static void expect_at_most(struct findings *findings, const char *what, uint64_t
 /* ---- the object ---- */
 
 /* Do `bytes` bytes at `pointer` lie in the metadata? */
-static void check_part(const struct mm_pmm *pmm, const char *what, const void *pointer,
-                       uint64_t bytes, struct findings *findings)
+static MM_COLD void check_part(const struct mm_pmm *pmm, const char *what, const void *pointer,
+                               uint64_t bytes, struct findings *findings)
 {
     uint64_t start = (uintptr_t)pmm->meta;
     uint64_t at = (uintptr_t)pointer;
@@ -576,7 +576,7 @@ static void check_all(const struct mm_pmm *pmm, struct findings *findings)
         check_cpu(pmm, i, findings);
 }
 
-size_t mm_pmm_check(struct mm_pmm *pmm, const struct mm_check_sink *sink)
+MM_COLD size_t mm_pmm_check(struct mm_pmm *pmm, const struct mm_check_sink *sink)
 {
     struct findings findings = {.count = 0};
     size_t told = 0;

@@ -65,7 +65,7 @@ static void ask_all(struct mm_pmm *pmm)
 }
 
 /* Choose the mode, mode_lock held; true if it is no longer LIFO. */
-static bool mode_choose(struct mm_pmm *pmm)
+static MM_COLD bool mode_choose(struct mm_pmm *pmm)
 {
     uint32_t before = mm_load_relaxed_u32(&pmm->mode);
     uint32_t mode = MM_MODE_LIFO;
@@ -126,7 +126,8 @@ void mm_stock_open(struct mm_pmm *pmm)
 /* ---- one CPU ---- */
 
 /* Take away the stock of a CPU that is not in there and will not come in meanwhile. */
-static bool steal(struct mm_pmm *pmm, struct mm_pmm_cpu *cpu, struct mm_stock_faults *faults)
+static MM_COLD bool steal(struct mm_pmm *pmm, struct mm_pmm_cpu *cpu,
+                          struct mm_stock_faults *faults)
 {
     mm_guard_t guard = mm_cpu_guard(); /* G6 */
     uint8_t found = mm_load_relaxed_u8(&cpu->state);
@@ -159,7 +160,7 @@ static bool flush_own(struct mm_pmm *pmm, struct mm_stock_faults *faults)
     return taken;
 }
 
-void mm_pmm_serve(struct mm_pmm *pmm)
+MM_COLD void mm_pmm_serve(struct mm_pmm *pmm)
 {
     struct mm_stock_faults faults = {NULL, mm_phys(0), 0};
     struct mm_pmm_cpu *cpu;
@@ -177,7 +178,7 @@ void mm_pmm_serve(struct mm_pmm *pmm)
     mm_watch_zones(pmm);
 }
 
-void mm_pmm_park(struct mm_pmm *pmm)
+MM_COLD void mm_pmm_park(struct mm_pmm *pmm)
 {
     struct mm_pmm_cpu *cpu;
     mm_guard_t guard;
@@ -229,7 +230,7 @@ static bool await(struct mm_pmm *pmm, uint32_t i, struct mm_stock_faults *faults
     return false;
 }
 
-bool mm_drain_all(struct mm_pmm *pmm, bool wait, struct mm_stock_faults *faults)
+MM_COLD bool mm_drain_all(struct mm_pmm *pmm, bool wait, struct mm_stock_faults *faults)
 {
     bool all = true;
 
@@ -250,7 +251,7 @@ bool mm_drain_all(struct mm_pmm *pmm, bool wait, struct mm_stock_faults *faults)
     return all;
 }
 
-enum mm_err mm_pmm_drain(struct mm_pmm *pmm, unsigned flags)
+MM_COLD enum mm_err mm_pmm_drain(struct mm_pmm *pmm, unsigned flags)
 {
     struct mm_stock_faults faults = {NULL, mm_phys(0), 0};
     bool all;

@@ -276,7 +276,7 @@ enum mm_err mm_pmm_free_frame(struct mm_pmm *pmm, mm_phys_t frame)
 /* ---- NMI ---- */
 
 /* Into the loaded magazine if nobody is in there, the frame may go there, and it has room. */
-static bool push_no_wait(struct mm_pmm *pmm, uint32_t chunk, mm_phys_t frame)
+static MM_COLD bool push_no_wait(struct mm_pmm *pmm, uint32_t chunk, mm_phys_t frame)
 {
     mm_guard_t guard = mm_pin(pmm);
     struct mm_pmm_cpu *cpu = mm_stock_mine(pmm);
@@ -299,7 +299,7 @@ static bool push_no_wait(struct mm_pmm *pmm, uint32_t chunk, mm_phys_t frame)
     return pushed;
 }
 
-enum mm_err mm_pmm_free_no_wait(struct mm_pmm *pmm, mm_phys_t frame)
+MM_COLD enum mm_err mm_pmm_free_no_wait(struct mm_pmm *pmm, mm_phys_t frame)
 {
     uint64_t held = 0;
     struct mm_place place;

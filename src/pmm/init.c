@@ -262,7 +262,7 @@ static struct parts parts_of(const struct sizes *sizes)
     return parts;
 }
 
-enum mm_err mm_pmm_meta_bytes(const struct mm_pmm_config *config, uint64_t *out)
+MM_COLD enum mm_err mm_pmm_meta_bytes(const struct mm_pmm_config *config, uint64_t *out)
 {
     struct sizes sizes;
     enum mm_err err;
@@ -580,8 +580,8 @@ static void cpus_build(struct mm_pmm *pmm)
         pmm->watch[zone].level = MM_WATCH_OFF;
 }
 
-enum mm_err mm_pmm_init_abi(struct mm_pmm *pmm, const struct mm_pmm_config *config,
-                            const uint32_t *abi)
+MM_COLD enum mm_err mm_pmm_init_abi(struct mm_pmm *pmm, const struct mm_pmm_config *config,
+                                    const uint32_t *abi)
 {
     struct span_walk walk;
     struct stretch stretch;
@@ -622,7 +622,7 @@ enum mm_err mm_pmm_init_abi(struct mm_pmm *pmm, const struct mm_pmm_config *conf
     return MM_OK;
 }
 
-enum mm_err mm_pmm_set_cpu_node(struct mm_pmm *pmm, unsigned cpu, unsigned node)
+MM_COLD enum mm_err mm_pmm_set_cpu_node(struct mm_pmm *pmm, unsigned cpu, unsigned node)
 {
     mm_lock_guard_t guard;
     unsigned index = 0;

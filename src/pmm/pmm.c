@@ -178,7 +178,8 @@ static bool pool_take(struct mm_pmm *pmm, const struct mm_frame_want *want,
 }
 
 /* Runs across zones and nodes. Blocks only where a border of nodes lies within one. */
-static bool take_across(struct mm_pmm *pmm, const struct mm_frame_want *want, uint64_t *first)
+static MM_COLD bool take_across(struct mm_pmm *pmm, const struct mm_frame_want *want,
+                                uint64_t *first)
 {
     struct mm_pools_guard guard;
     uint64_t open = 0;
@@ -375,8 +376,8 @@ static bool magazine_pop(struct mm_magazine *magazine, mm_phys_t *out)
     return true;
 }
 
-static enum mm_err take_no_wait(struct mm_pmm *pmm, const struct mm_frame_want *want, bool stock,
-                                mm_phys_t *out)
+static MM_COLD enum mm_err take_no_wait(struct mm_pmm *pmm, const struct mm_frame_want *want,
+                                        bool stock, mm_phys_t *out)
 {
     mm_guard_t guard = mm_pin(pmm);
     struct mm_pmm_cpu *cpu = mm_stock_mine(pmm);
@@ -439,7 +440,7 @@ enum mm_err mm_pmm_alloc_zeroed(struct mm_pmm *pmm, mm_phys_t *out)
 /* ---- the general call ---- */
 
 /* Undo of a take that cannot be used. */
-static void untake(struct mm_pmm *pmm, uint64_t first, uint64_t count)
+static MM_COLD void untake(struct mm_pmm *pmm, uint64_t first, uint64_t count)
 {
     struct mm_pools_guard guard = mm_pools_lock(pmm);
 

@@ -575,7 +575,7 @@ static void piece_add(struct mm_pmm *pmm, const struct mm_place *place, unsigned
     mm_chunk_changed(pmm, pool, place->chunk, before);
 }
 
-void mm_frames_add(struct mm_pmm *pmm, uint64_t first, uint64_t count, bool taken)
+MM_COLD void mm_frames_add(struct mm_pmm *pmm, uint64_t first, uint64_t count, bool taken)
 {
     for (uint64_t frame = first; frame < first + count;) {
         struct mm_place place = place_that_exists(pmm, frame);
@@ -588,8 +588,8 @@ void mm_frames_add(struct mm_pmm *pmm, uint64_t first, uint64_t count, bool take
 }
 
 /* A range of records; the same kind for all; the set WHOLE a word at a time. */
-void mm_chunks_add(struct mm_pmm *pmm, struct mm_pmm_pool *pool, uint32_t chunk, uint32_t count,
-                   uint32_t number)
+MM_COLD void mm_chunks_add(struct mm_pmm *pmm, struct mm_pmm_pool *pool, uint32_t chunk,
+                           uint32_t count, uint32_t number)
 {
     for (uint32_t i = 0; i < count; i++)
         pmm->record[chunk + i] = (struct mm_pmm_record){

@@ -95,7 +95,7 @@ static enum mm_frame_state state_of(const struct mm_pmm *pmm, const struct mm_pl
                                                                         : MM_FRAME_ALLOCATED;
 }
 
-void mm_pmm_query(struct mm_pmm *pmm, mm_phys_t phys, struct mm_frame_info *out)
+MM_COLD void mm_pmm_query(struct mm_pmm *pmm, mm_phys_t phys, struct mm_frame_info *out)
 {
     uint64_t frame = mm_frame_of(phys);
     struct mm_pools_guard guard;
@@ -184,8 +184,8 @@ static uint64_t run_end(const struct mm_pmm *pmm, uint64_t frame, enum mm_frame_
     return frame;
 }
 
-enum mm_err mm_pmm_walk(struct mm_pmm *pmm, mm_phys_t *cursor, struct mm_phys_range *run,
-                        enum mm_frame_state *state)
+MM_COLD enum mm_err mm_pmm_walk(struct mm_pmm *pmm, mm_phys_t *cursor, struct mm_phys_range *run,
+                                enum mm_frame_state *state)
 {
     const struct mm_pmm_region *region;
     struct mm_pools_guard guard;
@@ -279,7 +279,7 @@ static void all_unlock(struct mm_pmm *pmm, struct all_guard guard)
         mm_lock_release(&pmm->node[i].depot.lock, i == 0 ? guard.first : guard.rest);
 }
 
-void mm_pmm_get_stats(struct mm_pmm *pmm, struct mm_pmm_stats *out)
+MM_COLD void mm_pmm_get_stats(struct mm_pmm *pmm, struct mm_pmm_stats *out)
 {
     struct all_guard guard;
 
@@ -316,8 +316,8 @@ void mm_pmm_get_stats(struct mm_pmm *pmm, struct mm_pmm_stats *out)
     count_stock(pmm, out->zone_free_frames, NULL);
 }
 
-void mm_pmm_get_node_stats(struct mm_pmm *pmm, unsigned node, uint64_t *managed_frames,
-                           uint64_t *free_frames)
+MM_COLD void mm_pmm_get_node_stats(struct mm_pmm *pmm, unsigned node, uint64_t *managed_frames,
+                                   uint64_t *free_frames)
 {
     uint64_t zone[MM_ZONES] = {0};
     uint64_t in_stock[MM_NODES_MAX] = {0};
@@ -411,7 +411,7 @@ static void count_pool(struct mm_pmm *pmm, struct mm_pmm_pool *pool, uint64_t *f
     }
 }
 
-void mm_pmm_get_blocks(struct mm_pmm *pmm, struct mm_pmm_blocks *out)
+MM_COLD void mm_pmm_get_blocks(struct mm_pmm *pmm, struct mm_pmm_blocks *out)
 {
     if (out == NULL)
         return;

@@ -60,7 +60,7 @@ static bool tables_store(uint64_t *slot, uint64_t tables)
 }
 
 /* One more step towards the chunk's table: the page of pointers, then the table. */
-static enum mm_err table_step(struct mm_pmm *pmm, uint32_t chunk)
+static MM_COLD enum mm_err table_step(struct mm_pmm *pmm, uint32_t chunk)
 {
     uint64_t *directory = directory_of(pmm, chunk);
     uint64_t page = mm_load_acquire_u64(directory);

@@ -113,7 +113,7 @@ static bool stock_single(struct mm_pmm *pmm, uint8_t node, mm_phys_t *out)
     return false;
 }
 
-enum mm_err mm_pmm_zero_ahead(struct mm_pmm *pmm)
+MM_COLD enum mm_err mm_pmm_zero_ahead(struct mm_pmm *pmm)
 {
     struct mm_stock_faults faults = {NULL, mm_phys(0), 0};
     uint8_t node;
