@@ -104,6 +104,9 @@ extern const struct explore_scenario explore_scenarios[];
  * accesses outside of such memory are not checked. */
 void explore_memory(const char *name, void *start, size_t bytes);
 
+/* In set_up: part of it where plain accesses may race, by design. */
+void explore_may_race(const void *start, size_t bytes);
+
 /* In set_up: run orders that differ only in independent steps, too. */
 void explore_without_reduction(void);
 

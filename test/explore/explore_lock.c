@@ -151,7 +151,7 @@ const struct explore_scenario explore_scenarios[] = {
         .set_up = set_up,
         .check = entered_3,
         .thread = {{enter, 0, 0}, {enter, 1, 0}, {enter, 2, 0}},
-        .bounds = {3, 1, 0},
+        .bounds = {EXPLORE_ALL, 1, 0},
         .longer = {EXPLORE_ALL, 1, 0},
     },
     {
@@ -160,8 +160,8 @@ const struct explore_scenario explore_scenarios[] = {
         .set_up = set_up,
         .check = entered_4,
         .thread = {{enter, 0, 0}, {enter, 1, 0}, {enter, 2, 0}, {enter, 3, 0}},
-        .bounds = {2, 0, 0},
-        .longer = {2, 1, 0},
+        .bounds = {EXPLORE_ALL, 0, 0},
+        .longer = {EXPLORE_ALL, 1, 0},
     },
     {0},
 };

@@ -50,6 +50,12 @@ static void load_x(void)
     s.seen[0] = mm_load_relaxed_u32(&s.x);
 }
 
+static void set_up_racy(void)
+{
+    set_up();
+    explore_may_race(&s.plain, sizeof s.plain);
+}
+
 /* ---- message passing ---- */
 
 static void send_released(void)
@@ -171,6 +177,13 @@ static void read_plain(void)
 static void write_neighbour(void)
 {
     s.plain_too = 1;
+}
+
+static volatile size_t bytes_of_plain = sizeof s.plain;
+
+static void write_by_memset(void)
+{
+    __builtin_memset(&s.plain, 0, bytes_of_plain);
 }
 
 static void write_x_plainly(void)
@@ -423,6 +436,15 @@ const struct explore_scenario explore_scenarios[] = {
      .bounds = ALL(0),
      .finds = "data race"},
     {.name = "race_of_read", TWO(write_plain, read_plain), .bounds = ALL(0), .finds = "data race"},
+    {.name = "race_of_memset",
+     TWO(write_by_memset, write_plain),
+     .bounds = ALL(0),
+     .finds = "data race"},
+    {.name = "race_by_design",
+     .cpus = 2,
+     .set_up = set_up_racy,
+     .thread = {{write_plain, 0, 0}, {write_plain, 1, 0}},
+     .bounds = ALL(0)},
     {.name = "no_race_of_neighbours", TWO(write_plain, write_neighbour), .bounds = ALL(0)},
     {.name = "race_with_atomic",
      TWO(write_x_plainly, load_x),

@@ -4,7 +4,9 @@
  * Problem     A plain access that nobody thought of is the one that races.
  * Idea        The code under test is compiled with -fsanitize=thread, which puts a call before each
  *             load and store; but linked without its library: these functions are here instead, and
- *             compare the access with the clocks of the execution (memory.c).
+ *             compare the access with the clocks of the execution (memory.c). Calls of memcpy,
+ *             memmove and memset, which the compiler leaves alone, come here through the linker's
+ *             --wrap.
  * Invariants  None.
  * Locking     None.
  * Cost        A call per access; only accesses to memory of the scenario are looked at.
@@ -12,6 +14,32 @@
  *             where they are needed. They work too, where a compiler has no such option.
  */
 #include "explore.h"
+
+void *__real_memset(void *to, int value, size_t bytes);
+void *__wrap_memset(void *to, int value, size_t bytes);
+void *__wrap_memset(void *to, int value, size_t bytes)
+{
+    explore_plain(to, bytes, true);
+    return __real_memset(to, value, bytes);
+}
+
+void *__real_memcpy(void *to, const void *from, size_t bytes);
+void *__wrap_memcpy(void *to, const void *from, size_t bytes);
+void *__wrap_memcpy(void *to, const void *from, size_t bytes)
+{
+    explore_plain(from, bytes, false);
+    explore_plain(to, bytes, true);
+    return __real_memcpy(to, from, bytes);
+}
+
+void *__real_memmove(void *to, const void *from, size_t bytes);
+void *__wrap_memmove(void *to, const void *from, size_t bytes);
+void *__wrap_memmove(void *to, const void *from, size_t bytes)
+{
+    explore_plain(from, bytes, false);
+    explore_plain(to, bytes, true);
+    return __real_memmove(to, from, bytes);
+}
 
 #define ACCESS(name, bytes)                     \
     void __tsan_read##name(void *p);            \
