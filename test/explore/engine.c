@@ -6,19 +6,12 @@
  *             choose(), and the answers of one execution are its trail. The next execution repeats
  *             the trail up to the last answer that has an alternative (depth first), starting from
  *             the same memory; when there is none left, everything has been tried.
- *             Two executions that differ only in the order of steps that have nothing to do with
- *             each other are the same. So a thread whose step was tried in one branch sleeps in the
- *             next ones until somebody does a step that conflicts with it (sleep sets, Godefroid);
- *             if all who can run sleep, the execution repeats an earlier one and is cut.
+ *             Executions that must repeat others are left out (reduce.c).
  * Invariants  I1 an execution depends on its trail alone
  *             I2 each atomic access is preceded by a choice of the thread
- *             I3 sleep sets are used only without a bound of preemptions: the execution that stands
- *             for the one that was cut may have more of them
  * Locking     None: one thread of the host.
  * Cost        About 40 ns per step and 8 bytes per choice.
- * Rejected    Storing states: memory contents, clocks and stacks would have to be compared. Dynamic
- *             partial-order reduction: fewer cut executions, but what an interrupt or a stale read
- *             depends on is not known when it would have to be.
+ * Rejected    Storing states: memory contents, clocks and stacks would have to be compared.
  */
 #include "engine.h"
 
@@ -92,14 +85,80 @@ bool trail_next(void)
                engine.trail_length);
     while (engine.trail_length > 0) {
         unsigned last = engine.trail_length - 1;
+        unsigned left;
 
-        if (engine.trail[last].pick + 1u < engine.trail[last].of) {
-            engine.trail[last].pick++;
-            return true;
+        if (engine.trail[last].of != 0) {
+            if (engine.trail[last].pick + 1u < engine.trail[last].of) {
+                engine.trail[last].pick++;
+                return true;
+            }
+        } else {
+            engine.trail[last].tried |= (uint16_t)(1u << engine.trail[last].pick);
+            left = (unsigned)engine.trail[last].todo & ~(unsigned)engine.trail[last].tried &
+                   ~(unsigned)engine.trail[last].asleep;
+            if (left != 0) {
+                engine.trail[last].pick = (uint16_t)__builtin_ctz(left);
+                return true;
+            }
         }
         engine.trail_length--;
     }
     return false;
+}
+
+void trail_add(unsigned place, uint32_t threads, unsigned wish)
+{
+    unsigned enabled = engine.trail[place].enabled;
+
+    if ((enabled >> wish & 1) == 0) /* it waited there: perhaps for any of the others */
+        threads = enabled;
+    else if ((threads & ((unsigned)engine.trail[place].todo | engine.trail[place].asleep)) != 0)
+        return;
+    else if ((threads & enabled & 1u << wish) != 0)
+        threads = 1u << wish;
+    else if ((threads & enabled) != 0)
+        threads = (threads & enabled) & -(threads & enabled);
+    else
+        threads = enabled;
+    engine.trail[place].todo |= (uint16_t)threads;
+}
+
+/* A place where the reduction decides: one that must be tried, so far any. */
+static struct thread *choose_thread(struct thread **list, unsigned count)
+{
+    unsigned i = engine.trail_position++;
+    uint32_t enabled = 0, awake;
+
+    for (unsigned n = 0; n < count; n++)
+        enabled |= 1u << (list[n] - engine.thread);
+    if (i == TRAIL_MAX)
+        cannot("more than %u choices in one execution", TRAIL_MAX);
+    if (i < engine.trail_length && engine.replaying) {
+        if ((enabled >> engine.trail[i].pick & 1) == 0)
+            cannot("the trail does not fit: T%u cannot run", engine.trail[i].pick);
+    } else if (i < engine.trail_length) {
+        if (engine.trail[i].of != 0 || engine.trail[i].enabled != enabled)
+            cannot("not repeatable: other threads can run at choice %u; is shared memory missing "
+                   "from explore_memory()?",
+                   i);
+        engine.sleeping |= engine.trail[i].tried;
+    } else {
+        awake = enabled & ~engine.sleeping;
+        if (awake == 0) {
+            engine.trail_position--;
+            return NULL;
+        }
+        if ((awake >> (list[0] - engine.thread) & 1) != 0)
+            awake = 1u << (list[0] - engine.thread);
+        engine.trail[i].pick = (uint16_t)__builtin_ctz(awake);
+        engine.trail[i].of = 0;
+        engine.trail[i].enabled = (uint16_t)enabled;
+        engine.trail[i].asleep = (uint16_t)engine.sleeping;
+        engine.trail[i].todo = (uint16_t)(1u << engine.trail[i].pick);
+        engine.trail[i].tried = 0;
+        engine.trail_length++;
+    }
+    return &engine.thread[engine.trail[i].pick];
 }
 
 /* ---- which thread ---- */
@@ -132,6 +191,21 @@ static bool sends_to(const struct step *step, const struct thread *thread)
     return step->kind == STEP_SEND && step->address == thread->cpu;
 }
 
+/* Would a thread that waits, and could take an interrupt meanwhile, go on because of that write? */
+static bool waits_for(const struct thread *thread, const struct step *step)
+{
+    return thread->pending.kind == STEP_RELAX && is_write(step->kind) &&
+           memory_is_watched(&thread->watches, step->address);
+}
+
+/* The other way round: it looked whether it should go on. */
+void wake_for_wait(const struct thread *thread)
+{
+    for (unsigned i = 0; i < engine.thread_count; i++)
+        if (waits_for(thread, &engine.thread[i].pending))
+            engine.sleeping &= ~(1u << i);
+}
+
 /* The last thread did a step: who must be looked at again because of it? */
 static void wake(const struct thread *last)
 {
@@ -140,7 +214,8 @@ static void wake(const struct thread *last)
     for (unsigned i = 0; i < engine.thread_count; i++) {
         const struct thread *other = &engine.thread[i];
 
-        if (conflict(&last->done, &other->pending) || sends_to(&last->done, other))
+        if (conflict(&last->done, &other->pending) || sends_to(&last->done, other) ||
+            waits_for(other, &last->done))
             engine.sleeping &= ~(1u << i);
     }
 }
@@ -155,16 +230,6 @@ static unsigned who_can_run(const struct thread *last, struct thread **list)
         if (i != first && machine_can_run(&engine.thread[i]))
             list[count++] = &engine.thread[i];
     return count;
-}
-
-static unsigned without_sleepers(struct thread **list, unsigned count)
-{
-    unsigned kept = 0;
-
-    for (unsigned i = 0; i < count; i++)
-        if ((engine.sleeping & 1u << (list[i] - engine.thread)) == 0)
-            list[kept++] = list[i];
-    return kept;
 }
 
 static _Noreturn void leave(enum outcome outcome)
@@ -209,7 +274,7 @@ static void wait_ends(void)
 
 static struct thread *schedule(void)
 {
-    struct thread *last = engine.current, *list[EXPLORE_CPUS + EXPLORE_THREADS], *next;
+    struct thread *last = engine.current, *list[THREADS_MAX];
     unsigned count, pick;
 
     wake(last);
@@ -221,21 +286,25 @@ static struct thread *schedule(void)
         wait_ends();
         count = who_can_run(last, list);
     }
-    if (engine.reduce)
-        count = without_sleepers(list, count);
-    if (count == 0)
+    engine.place = -1;
+    if (engine.reduce && count > 1) {
+        struct thread *next = choose_thread(list, count);
+
+        if (next == NULL)
+            leave(RUN_REPEATS);
+        engine.place = (int)engine.trail_position - 1;
+        return next;
+    }
+    if (engine.reduce && (engine.sleeping >> (list[0] - engine.thread) & 1) != 0 &&
+        !engine.replaying)
         leave(RUN_REPEATS);
     if (list[0] == last && engine.preemptions == engine.bounds.preemptions && !engine.first)
         return last;
     pick = choose(count);
-    next = list[pick];
-    if (engine.reduce)
-        for (unsigned i = 0; i < pick; i++)
-            engine.sleeping |= 1u << (list[i] - engine.thread);
     if (list[0] == last && pick != 0 && !engine.first)
         engine.preemptions++;
     engine.first = false;
-    return next;
+    return list[pick];
 }
 
 void yield(void)
@@ -253,6 +322,7 @@ void yield(void)
         }
     }
     engine.cpu[self->cpu].running = self;
+    reduce_event(engine.place);
 }
 
 void step(enum step_kind kind, uintptr_t address, uint32_t bytes)
@@ -274,6 +344,7 @@ enum outcome execute(void)
 {
     memory_reset();
     machine_reset();
+    reduce_reset();
     engine.trail_position = 0;
     engine.sleeping = 0;
     engine.preemptions = 0;

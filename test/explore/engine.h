@@ -66,7 +66,15 @@ struct ipi {
     void (*fn)(void *arg);
     void *arg;
     uint32_t *finished; /* set when it was handled; may be NULL */
+    unsigned event;     /* that sent it */
     uint32_t release[EXPLORE_CPUS];
+};
+
+#define THREADS_MAX (EXPLORE_CPUS + EXPLORE_THREADS)
+
+/* Who accessed something last: numbers of events (reduce.c). */
+struct conflicts {
+    unsigned write, read[THREADS_MAX];
 };
 
 #define IPIS_MAX 16u
@@ -100,7 +108,7 @@ struct engine {
 
     struct coroutine main;
     jmp_buf direct; /* where set_up and check return to when they fail */
-    struct thread thread[EXPLORE_CPUS + EXPLORE_THREADS];
+    struct thread thread[THREADS_MAX];
     unsigned thread_count;
     struct thread *current;
     bool starting; /* threads come to their first steps */
@@ -108,6 +116,7 @@ struct engine {
     struct cpu cpu[EXPLORE_CPUS];
     unsigned direct_cpu;
 
+    int place;         /* where in the trail the current thread was chosen, or -1 */
     uint32_t sleeping; /* threads whose next step was tried from an equivalent state */
     uint32_t preemptions, stale;
     unsigned steps;
@@ -116,7 +125,8 @@ struct engine {
     char message[400];
 
     struct {
-        uint16_t pick, of;
+        uint16_t pick, of;                     /* of = 0: pick is a thread */
+        uint16_t enabled, asleep, todo, tried; /* sets of threads */
     } trail[TRAIL_MAX];
     unsigned trail_length, trail_position;
     bool replaying; /* `of` is not known yet */
@@ -134,10 +144,27 @@ void step(enum step_kind kind, uintptr_t address, uint32_t bytes);
 /* Let others run. */
 void yield(void);
 
+/* Those whose next step writes what the thread waits for must be looked at again. */
+void wake_for_wait(const struct thread *thread);
+
 enum outcome execute(void);
 bool trail_next(void);
+
+/* At a place of the trail, one of `threads` must be tried, best `wish`. */
+void trail_add(unsigned place, uint32_t threads, unsigned wish);
 _Noreturn void cannot(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void trace(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* ---- reduce.c ---- */
+
+void reduce_reset(void);
+void reduce_event(int place); /* the current thread goes on; it was chosen there, or -1 */
+void reduce_access(struct conflicts *at, bool write);
+void reduce_fence(void);
+void reduce_send(unsigned cpu);
+unsigned reduce_current(void);
+void reduce_enabled_by(unsigned e);
+void reduce_waited(const struct thread *thread);
 
 /* ---- machine.c ---- */
 
@@ -160,6 +187,8 @@ const char *regions_name(uintptr_t address);
 
 void memory_reset(void);
 bool memory_changed(const struct watches *watches);
+bool memory_is_watched(const struct watches *watches, uintptr_t address);
+struct conflicts *memory_conflicts(const struct watches *watches, unsigned number);
 void memory_moved(unsigned from, unsigned to);
 void memory_release(unsigned cpu, uint32_t *release);
 void memory_acquire(unsigned cpu, const uint32_t *release);

@@ -3,7 +3,7 @@
  *
  * Problem     Sleep sets are right on paper, for a paper machine: here are stale loads, interrupts
  *             and fences, too, and a mistake would make the search skip what it should find.
- * Idea        Small random programs of loads, stores, read-modify-writes, fences, guards and sent
+ * Idea        Small random programs of loads, stores, read-modify-writes, fences, waits, guards and sent
  *             interrupts. Each is run in all orders, and then with the reduction: the sets of
  *             results (what every load returned, and the final memory) must be equal.
  * Invariants  None.
@@ -32,6 +32,7 @@ enum what {
     EXCHANGE,
     SWAP,
     FENCE,
+    WAIT,
     SEND,
     GUARD,
     WHATS
@@ -121,6 +122,14 @@ static uint32_t one(unsigned t, unsigned i)
     case FENCE:
         mm_fence_full();
         break;
+    case WAIT: /* twice at most */
+        if (mm_load_acquire_u32(place) == 0)
+            mm_cpu_relax();
+        else
+            return 1;
+        if (mm_load_relaxed_u32(place) == 0)
+            mm_cpu_relax();
+        return mm_load_relaxed_u32(place);
     case SEND:
         if (t < 3)
             explore_send(1, sent, NULL);
@@ -220,6 +229,7 @@ static bool again_some(void)
 const struct explore_scenario explore_scenarios[] = {
     {
         .name = "two_cpus",
+        .flags = EXPLORE_WAITS_END,
         .cpus = 2,
         .set_up = set_up,
         .check = keep_result,
@@ -229,6 +239,7 @@ const struct explore_scenario explore_scenarios[] = {
     },
     {
         .name = "two_cpus_interrupt",
+        .flags = EXPLORE_WAITS_END,
         .cpus = 2,
         .set_up = set_up,
         .check = keep_result,
@@ -239,6 +250,7 @@ const struct explore_scenario explore_scenarios[] = {
     },
     {
         .name = "three_cpus",
+        .flags = EXPLORE_WAITS_END,
         .cpus = 3,
         .set_up = set_up,
         .check = keep_result,

@@ -109,6 +109,7 @@ static void ipi_take(struct cpu *cpu)
 {
     struct ipi *ipi = &cpu->ipi[cpu->ipi_first++];
 
+    reduce_enabled_by(ipi->event);
     handle(ipi_run, NULL, ipi, &cpu->in_irq);
 }
 
@@ -256,6 +257,9 @@ void explore_relax(void)
     for (;;) {
         self->pending = (struct step){0, 0, STEP_RELAX};
         yield();
+        if (ipi_waits(here()))
+            reduce_waited(
+                self); /* whether it goes on, or takes that first, is the memory's choice */
         if (self->runs_on || memory_changed(&self->watches))
             break;
         ipi_take(here());
@@ -276,7 +280,8 @@ static void send(unsigned cpu, void (*fn)(void *arg), void *arg, uint32_t *finis
         cannot("more than %u interrupts for one CPU", IPIS_MAX);
     trace("sends an interrupt to CPU %u", cpu);
     ipi = &to->ipi[to->ipi_end++];
-    *ipi = (struct ipi){fn, arg, finished, {0}};
+    reduce_send(cpu);
+    *ipi = (struct ipi){fn, arg, finished, reduce_current(), {0}};
     memory_release(engine.current->cpu, ipi->release);
 }
 

@@ -191,7 +191,8 @@ void explore_without_reduction(void)
 static void memory_set_up(void)
 {
     engine.trail_length = 0;
-    engine.reduce = engine.bounds.preemptions == EXPLORE_ALL && !engine.shared;
+    engine.reduce = engine.bounds.preemptions == EXPLORE_ALL && !engine.shared &&
+                    (engine.scenario->flags & EXPLORE_PLAIN_STEPS) == 0;
     regions_forget();
     if (engine.scenario->set_up != NULL)
         engine.scenario->set_up();

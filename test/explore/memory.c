@@ -63,6 +63,7 @@ struct location {
     uint32_t bytes, count;
     uint32_t seen[EXPLORE_CPUS]; /* index in entry */
     struct clock read, written;  /* by whom, when last */
+    struct conflicts conflicts;
     struct word *word;
     struct entry entry[HISTORY_MAX];
 };
@@ -334,6 +335,21 @@ bool memory_changed(const struct watches *watches)
     return false;
 }
 
+bool memory_is_watched(const struct watches *watches, uintptr_t address)
+{
+    for (unsigned i = 0; i < watches->count && i < WATCHES_MAX; i++)
+        if (location[watches->watch[i].location].address == address)
+            return true;
+    return watches->count > WATCHES_MAX;
+}
+
+struct conflicts *memory_conflicts(const struct watches *watches, unsigned number)
+{
+    if (number >= watches->count || number >= WATCHES_MAX)
+        return NULL;
+    return &location[watches->watch[number].location].conflicts;
+}
+
 /* The oldest entry that `cpu` may still return. */
 static uint32_t oldest(const struct location *at, unsigned cpu)
 {
@@ -371,6 +387,7 @@ uint64_t explore_load(const void *p, unsigned bytes, enum explore_order order)
     step(STEP_LOAD, address, bytes);
     cpu = engine.current->cpu;
     at = location_at(address, bytes);
+    reduce_access(&at->conflicts, false);
     atomic_and_plain(cpu, at, false);
     floor = oldest(at, cpu);
     if (engine.stale < engine.bounds.stale)
@@ -414,6 +431,7 @@ void explore_store(void *p, unsigned bytes, uint64_t value, enum explore_order o
     step(STEP_STORE, address, bytes);
     cpu = engine.current->cpu;
     at = location_at(address, bytes);
+    reduce_access(&at->conflicts, true);
     atomic_and_plain(cpu, at, true);
     write_newest(at, cpu, value, order, false);
     trace("store %s to %s: %#llx", order_name(order), regions_name(address),
@@ -456,6 +474,7 @@ uint64_t explore_rmw(void *p, unsigned bytes, enum explore_rmw what, uint64_t op
     step(STEP_RMW, address, bytes);
     cpu = engine.current->cpu;
     at = location_at(address, bytes);
+    reduce_access(&at->conflicts, true);
     atomic_and_plain(cpu, at, true);
     newest = &at->entry[at->count - 1];
     old = newest->value;
@@ -491,6 +510,7 @@ bool explore_compare_swap(void *p, unsigned bytes, uint64_t *expected, uint64_t 
     at = location_at(address, bytes);
     newest = &at->entry[at->count - 1];
     equal = newest->value == *expected;
+    reduce_access(&at->conflicts, equal);
     atomic_and_plain(cpu, at, equal);
     take_over(cpu, newest, order);
     at->read.time[cpu] = knows[cpu].now.time[cpu] + 1;
@@ -517,6 +537,7 @@ void explore_fence(void)
     if (!engine.live)
         return;
     step(STEP_FENCE, 0, 0);
+    reduce_fence();
     cpu = engine.current->cpu;
     clock_join(&knows[cpu].now, &knows[cpu].loaded);
     for (unsigned i = 0; i < locations; i++) {
