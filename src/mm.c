@@ -62,7 +62,7 @@ static enum mm_err start_pmm(struct start *s)
     enum mm_err err;
 
     s->why.stage = MM_START_PMM;
-    err = mm_pmm_meta_bytes(&mm->map, s->cpu_count, &config.meta_bytes);
+    err = mm_pmm_meta_bytes(&config, &config.meta_bytes);
     if (err != MM_OK)
         return start_note(s, err, "cannot size the metadata of the PMM", 0);
     request.bytes = config.meta_bytes;

@@ -23,12 +23,15 @@ void command_map(const struct words *words)
     memory_print_map();
 }
 
-static void print_blocks(const struct mm_pmm_stats *stats)
+static void print_blocks(void)
 {
+    struct mm_pmm_blocks blocks;
+
+    mm_pmm_get_blocks(&mm_default.pmm, &blocks);
     kprintf("  aligned free blocks, also inside larger ones, by order:");
     for (unsigned order = 0; order <= MM_ORDER_MAX; order++) {
-        if (stats->free_blocks[order])
-            kprintf(" %u:%lu", order, stats->free_blocks[order]);
+        if (blocks.free_blocks[order])
+            kprintf(" %u:%lu", order, blocks.free_blocks[order]);
     }
     kprintf("\n");
 }
@@ -64,7 +67,7 @@ void command_pmm(const struct words *words)
     for (unsigned zone = 0; zone < MM_ZONES; zone++)
         kprintf("  %-12s %8lu managed %8lu free\n", zones[zone], stats.zone_managed_frames[zone],
                 stats.zone_free_frames[zone]);
-    print_blocks(&stats);
+    print_blocks();
     print_frame_runs();
     kprintf("  metadata %lu bytes; %lu calls refused\n", stats.meta_bytes, stats.misuse_count);
 }

@@ -91,8 +91,8 @@ TEST(null_is_refused_by_the_pmm)
     struct mm_pmm pmm;
 
     begin();
-    REFUSED(mm_pmm_meta_bytes(NULL, 1, &bytes));
-    REFUSED(mm_pmm_meta_bytes(&mm.map, 1, NULL));
+    REFUSED(mm_pmm_meta_bytes(NULL, &bytes));
+    REFUSED(mm_pmm_meta_bytes(&config, NULL));
     REFUSED(mm_pmm_init(NULL, &config));
     REFUSED(mm_pmm_init(&pmm, NULL));
     REFUSED(mm_pmm_alloc(NULL, &request, &frame));
@@ -105,7 +105,6 @@ TEST(null_is_refused_by_the_pmm)
     REFUSED(mm_pmm_add(NULL, mm_phys(0), PAGE));
     REFUSED(mm_pmm_retire(NULL, frame));
     REFUSED(mm_pmm_set_watermark(NULL, MM_ZONE_LOW, &mark));
-    REFUSED(mm_pmm_set_watermark(&mm.pmm, MM_ZONE_LOW, NULL));
     REFUSED_ALOUD(mm_pmm_free(NULL, mm_phys(0), 1));
     REFUSED_ALOUD(mm_pmm_free_frame(NULL, mm_phys(0)));
     REFUSED_ALOUD(mm_pmm_free_bulk(NULL, &frame, 1));

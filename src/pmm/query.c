@@ -1,0 +1,375 @@
+/*
+ * query.c - what the PMM knows: of a frame, of runs, in numbers.
+ *
+ * Problem     Tests and debuggers compare by address, not by counter, so each frame must be
+ *             answerable, and memory walkable, without a side table.
+ * Idea        An allocation begins at the last frame at or below that is no tail, and goes on while
+ *             there are tails. What is in stock is found by looking.
+ * Invariants  Nothing is changed here but where free frames are: a walk begins by bringing them home.
+ * Locking     All pools' locks for one hold per call; counts are read without.
+ * Cost        As in mm/pmm.h.
+ * Rejected    Keeping block counts per order up to date: every allocation would pay for statistics.
+ */
+#include "pmm/stock.h"
+
+/* ---- allocations ---- */
+
+/* First frame of [frame, end) that is no tail, or `end`; inside `region`. */
+static uint64_t tails_end(const struct mm_pmm *pmm, const struct mm_pmm_region *region,
+                          uint64_t frame, uint64_t end)
+{
+    while (frame < end) {
+        uint64_t base = mm_align_down(frame, 64);
+        uint64_t others = ~mm_chunk_tails(pmm, mm_region_chunk(region, frame),
+                                          (unsigned)(frame % MM_CHUNK_FRAMES / 64)) &
+                          ~mm_bit_mask(0, frame % 64);
+
+        if (others != 0)
+            return mm_min_u64(base + mm_lowest_bit(others), end);
+        frame = base + 64;
+    }
+    return end;
+}
+
+/* Last frame at or below `frame` that is no tail; start - 1 if there is none in `region`. */
+static uint64_t tails_start(const struct mm_pmm *pmm, const struct mm_pmm_region *region,
+                            uint64_t frame)
+{
+    for (;;) {
+        uint64_t base = mm_align_down(frame, 64);
+        uint64_t others = ~mm_chunk_tails(pmm, mm_region_chunk(region, frame),
+                                          (unsigned)(frame % MM_CHUNK_FRAMES / 64)) &
+                          mm_bit_mask(0, frame % 64 + 1);
+
+        if (others != 0 && base + mm_highest_bit(others) >= region->start)
+            return base + mm_highest_bit(others);
+        if (base <= region->start)
+            return region->start - 1;
+        frame = base - 1;
+    }
+}
+
+struct mm_frames mm_allocation_of(const struct mm_pmm *pmm, uint64_t frame,
+                                  const struct mm_pmm_region *within)
+{
+    const struct mm_pmm_region *region = mm_region_of(pmm, frame);
+    uint64_t first = tails_start(pmm, region, frame);
+    uint64_t end;
+
+    while (first < region->start && within == NULL) {
+        const struct mm_pmm_region *before = mm_region_of(pmm, first);
+
+        if (before == NULL)
+            break; /* damaged: a tail of nothing */
+        region = before;
+        first = tails_start(pmm, region, first);
+    }
+    region = mm_region_of(pmm, frame);
+    end = tails_end(pmm, region, frame + 1, region->end);
+    while (end == region->end && within == NULL) {
+        const struct mm_pmm_region *behind = mm_region_of(pmm, end);
+
+        if (behind == NULL)
+            break;
+        region = behind;
+        end = tails_end(pmm, region, region->start, region->end);
+    }
+    return (struct mm_frames){first, end - first};
+}
+
+/* ---- one frame ---- */
+
+static bool bit_of(uint64_t word, uint64_t frame)
+{
+    return (word >> (frame % 64) & 1) != 0;
+}
+
+/* State in the pools; what is in stock is allocated there. */
+static enum mm_frame_state state_of(const struct mm_pmm *pmm, const struct mm_place *place)
+{
+    unsigned word = place->index / 64;
+
+    if (!bit_of(mm_chunk_managed(pmm, place->chunk, word), place->index))
+        return MM_FRAME_UNMANAGED;
+    return bit_of(mm_chunk_bits(pmm, place->chunk)[word], place->index) ? MM_FRAME_FREE
+                                                                        : MM_FRAME_ALLOCATED;
+}
+
+void mm_pmm_query(struct mm_pmm *pmm, mm_phys_t phys, struct mm_frame_info *out)
+{
+    uint64_t frame = mm_frame_of(phys);
+    struct mm_pools_guard guard;
+    struct mm_frames frames = {frame, 1};
+    struct mm_place place;
+
+    if (pmm == NULL || out == NULL)
+        return;
+    out->state = MM_FRAME_UNMANAGED;
+    out->zone = mm_zone_of(frame);
+    out->first = mm_frame_phys(frame);
+    out->count_frames = 1;
+    if (!mm_place_of(pmm, frame, &place))
+        return;
+    guard = mm_pools_lock(pmm);
+    out->state = state_of(pmm, &place);
+    if (out->state == MM_FRAME_ALLOCATED)
+        frames = mm_allocation_of(pmm, frame, NULL);
+    mm_pools_unlock(pmm, guard);
+    if (out->state != MM_FRAME_ALLOCATED)
+        return;
+    if (frames.count == 1 && mm_stock_holds(pmm, mm_frame_phys(frame))) {
+        out->state = MM_FRAME_FREE;
+        return;
+    }
+    out->first = mm_frame_phys(frames.first);
+    out->count_frames = frames.count;
+}
+
+/* ---- runs of frames ---- */
+
+/* The frames of one word of a chunk that have the state that `frame` has. */
+static uint64_t alike(const struct mm_pmm *pmm, const struct mm_place *place,
+                      enum mm_frame_state state)
+{
+    unsigned word = place->index / 64;
+    uint64_t managed = mm_chunk_managed(pmm, place->chunk, word);
+    uint64_t free = mm_chunk_bits(pmm, place->chunk)[word];
+
+    switch (state) {
+    case MM_FRAME_FREE:
+        return free;
+    case MM_FRAME_ALLOCATED:
+        return managed & ~free;
+    case MM_FRAME_UNMANAGED:
+        break;
+    }
+    return ~managed;
+}
+
+/* End of the frames from `frame` on that have its state; gaps between regions are unmanaged. */
+static uint64_t run_end(const struct mm_pmm *pmm, uint64_t frame, enum mm_frame_state *state)
+{
+    struct mm_place place;
+    bool found = mm_place_of(pmm, frame, &place);
+
+    *state = found ? state_of(pmm, &place) : MM_FRAME_UNMANAGED;
+    while (found) {
+        uint64_t base = mm_align_down(frame, 64);
+        uint64_t others = ~alike(pmm, &place, *state) & ~mm_bit_mask(0, frame % 64);
+
+        frame = others != 0 ? base + mm_lowest_bit(others) : base + 64;
+        if (others != 0 && frame < place.region->end)
+            return frame;
+        frame = mm_min_u64(frame, place.region->end);
+        found = mm_place_of(pmm, frame, &place);
+    }
+    return frame;
+}
+
+enum mm_err mm_pmm_walk(struct mm_pmm *pmm, mm_phys_t *cursor, struct mm_phys_range *run,
+                        enum mm_frame_state *state)
+{
+    const struct mm_pmm_region *region;
+    struct mm_pools_guard guard;
+    enum mm_frame_state found = MM_FRAME_UNMANAGED;
+    uint64_t frame, end;
+
+    if (pmm == NULL || cursor == NULL || run == NULL || state == NULL)
+        return MM_ERR_BAD_ARG;
+    if (cursor->raw == 0)
+        (void)mm_pmm_drain(pmm, 0);
+    frame = end = mm_frame_of(*cursor);
+    guard = mm_pools_lock(pmm);
+    while (found == MM_FRAME_UNMANAGED && (region = mm_region_from(pmm, end)) != NULL) {
+        frame = mm_max_u64(end, region->start);
+        end = run_end(pmm, frame, &found);
+    }
+    mm_pools_unlock(pmm, guard);
+    if (found == MM_FRAME_UNMANAGED)
+        return MM_ERR_NOT_FOUND;
+    *run = (struct mm_phys_range){mm_frame_phys(frame), (end - frame) * MM_FRAME_BYTES};
+    *cursor = mm_frame_phys(end);
+    *state = found;
+    return MM_OK;
+}
+
+/* ---- numbers ---- */
+
+uint64_t mm_pmm_free_frames(const struct mm_pmm *pmm)
+{
+    uint64_t free;
+
+    if (pmm == NULL)
+        return 0;
+    free = mm_stock_count(pmm);
+    for (uint32_t i = 0; i < mm_load_acquire_u32(&pmm->pool_count); i++)
+        free += mm_load_relaxed_u64(&pmm->pool[i].free_frames);
+    return free;
+}
+
+/* What is in stock, by zone and, if it is wanted, of one node alone. */
+static void count_slots(const struct mm_pmm *pmm, const mm_phys_t *frames, uint32_t count,
+                        uint64_t *zone, uint64_t *node)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        struct mm_place place;
+
+        zone[mm_zone_of(mm_frame_of(frames[i]))]++;
+        if (node != NULL && mm_place_of(pmm, mm_frame_of(frames[i]), &place))
+            node[mm_pool_of(pmm, place.region)->node]++;
+    }
+}
+
+static void count_stock(const struct mm_pmm *pmm, uint64_t *zone, uint64_t *node)
+{
+    for (uint32_t i = 0; i < pmm->cpu_count; i++) {
+        const struct mm_pmm_cpu *cpu = &pmm->cpu[i];
+
+        for (unsigned j = 0; j < 2; j++)
+            count_slots(pmm, cpu->magazine[j].slot, mm_load_relaxed_u32(&cpu->magazine[j].n), zone,
+                        node);
+        count_slots(pmm, cpu->zeroed.slot, mm_load_relaxed_u32(&cpu->zeroed.n), zone, node);
+    }
+    for (uint32_t i = 0; i < pmm->node_count; i++)
+        for (uint32_t j = 0; j < mm_load_relaxed_u32(&pmm->node[i].depot.count); j++)
+            count_slots(pmm, pmm->node[i].depot.slot[j], pmm->magazine_frames, zone, node);
+}
+
+void mm_pmm_get_stats(struct mm_pmm *pmm, struct mm_pmm_stats *out)
+{
+    struct mm_pools_guard guard;
+
+    if (pmm == NULL || out == NULL)
+        return;
+    *out = (struct mm_pmm_stats){
+        .meta_bytes = pmm->meta_bytes,
+        .misuse_count = mm_load_relaxed_u64(&pmm->misuse_count),
+        .side_frames = mm_side_frames(pmm),
+    };
+    guard = mm_pools_lock(pmm);
+    for (uint32_t i = 0; i < guard.count; i++) {
+        const struct mm_pmm_pool *pool = &pmm->pool[i];
+
+        out->managed_frames += pool->managed_frames;
+        out->free_frames += pool->free_frames;
+        out->zone_managed_frames[pool->zone] += pool->managed_frames;
+        out->zone_free_frames[pool->zone] += pool->free_frames;
+        out->whole_chunks += pool->whole_chunks;
+    }
+    for (uint32_t i = 0; i < pmm->cpu_count; i++) {
+        out->magazine_frames += mm_load_relaxed_u32(&pmm->cpu[i].magazine[0].n) +
+                                mm_load_relaxed_u32(&pmm->cpu[i].magazine[1].n);
+        out->zeroed_frames += mm_load_relaxed_u32(&pmm->cpu[i].zeroed.n);
+    }
+    for (uint32_t i = 0; i < pmm->node_count; i++)
+        out->depot_frames +=
+            (uint64_t)mm_load_relaxed_u32(&pmm->node[i].depot.count) * pmm->magazine_frames;
+    mm_pools_unlock(pmm, guard);
+    out->free_frames += out->magazine_frames + out->zeroed_frames + out->depot_frames;
+    count_stock(pmm, out->zone_free_frames, NULL);
+}
+
+void mm_pmm_get_node_stats(struct mm_pmm *pmm, unsigned node, uint64_t *managed_frames,
+                           uint64_t *free_frames)
+{
+    uint64_t zone[MM_ZONES] = {0};
+    uint64_t in_stock[MM_NODES_MAX] = {0};
+    uint64_t managed = 0;
+    uint64_t free = 0;
+
+    if (pmm == NULL || managed_frames == NULL || free_frames == NULL)
+        return;
+    count_stock(pmm, zone, in_stock);
+    for (uint32_t i = 0; i < mm_load_acquire_u32(&pmm->pool_count); i++) {
+        const struct mm_pmm_pool *pool = &pmm->pool[i];
+
+        if (pmm->node[pool->node].id != node)
+            continue;
+        managed += mm_load_relaxed_u64(&pool->managed_frames);
+        free += mm_load_relaxed_u64(&pool->free_frames);
+    }
+    for (uint32_t i = 0; i < pmm->node_count; i++)
+        if (pmm->node[i].id == node)
+            free += in_stock[i];
+    *managed_frames = managed;
+    *free_frames = free;
+}
+
+/* ---- blocks ---- */
+
+#define CHUNKS_PER_HOLD 64u
+
+/* Free blocks of one chunk, of orders 0 to 9. */
+static void count_blocks(const uint64_t *bits, uint64_t *free_blocks)
+{
+    uint64_t whole = 0; /* bit w: word w is free, a block of order 6 */
+
+    for (unsigned word = 0; word < MM_CHUNK_WORDS; word++) {
+        uint64_t blocks = bits[word];
+
+        for (unsigned order = 0; order < 6; order++) {
+            free_blocks[order] += mm_count_bits(blocks);
+            blocks = mm_blocks_join(blocks, order);
+        }
+        whole |= blocks << word;
+    }
+    for (unsigned order = 6; order < MM_CHUNK_ORDER; order++) {
+        free_blocks[order] += mm_count_bits(whole);
+        whole = mm_blocks_join(whole, order - 6);
+    }
+    free_blocks[MM_CHUNK_ORDER] += whole;
+}
+
+/* A run of whole chunks ends; blocks of orders above 9 are counted as they fill up. */
+struct run {
+    uint64_t next;  /* number of the chunk that would go on with it */
+    uint64_t count; /* chunks up to there */
+};
+
+static void count_large(struct run *run, uint64_t number, uint64_t *free_blocks)
+{
+    if (number != run->next)
+        run->count = 0;
+    run->next = number + 1;
+    run->count++;
+    for (unsigned order = MM_CHUNK_ORDER + 1; order <= MM_ORDER_MAX; order++) {
+        uint64_t chunks = UINT64_C(1) << (order - MM_CHUNK_ORDER);
+
+        if (run->count >= chunks && run->next % chunks == 0)
+            free_blocks[order]++;
+    }
+}
+
+static void count_pool(struct mm_pmm *pmm, struct mm_pmm_pool *pool, uint64_t *free_blocks)
+{
+    struct run run = {0, 0};
+
+    for (uint32_t at = 0; at < pool->sets.chunks;) {
+        uint32_t stop = (uint32_t)mm_min_u64(at + CHUNKS_PER_HOLD, pool->sets.chunks);
+        mm_lock_guard_t guard = mm_lock_take(&pool->lock);
+
+        for (; at < stop; at++) {
+            uint32_t chunk = pool->chunk_first + at;
+
+            if (pmm->record[chunk].free == 0)
+                continue;
+            count_blocks(mm_chunk_bits(pmm, chunk), free_blocks);
+            if (pmm->record[chunk].free == MM_CHUNK_FRAMES)
+                count_large(&run, pmm->record[chunk].number, free_blocks);
+        }
+        mm_lock_release(&pool->lock, guard);
+    }
+}
+
+void mm_pmm_get_blocks(struct mm_pmm *pmm, struct mm_pmm_blocks *out)
+{
+    if (pmm == NULL || out == NULL)
+        return;
+    *out = (struct mm_pmm_blocks){.free_frames = 0};
+    for (uint32_t i = 0; i < mm_load_acquire_u32(&pmm->pool_count); i++)
+        count_pool(pmm, &pmm->pool[i], out->free_blocks);
+    out->free_frames = out->free_blocks[0];
+    for (unsigned order = 0; order <= MM_ORDER_MAX && out->free_frames != 0; order++)
+        out->unusable_permille[order] =
+            (uint16_t)(1000 - (out->free_blocks[order] << order) * 1000 / out->free_frames);
+}

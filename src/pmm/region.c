@@ -1,0 +1,92 @@
+/*
+ * region.c - which chunk holds a frame.
+ *
+ * Problem     Each free asks it, without a lock; RAM has holes of any size, and more may be added
+ *             while others look.
+ * Idea        Regions known at init are sorted. A table of at most 1,024 sections of the address
+ *             space narrows the bisection, nearly always to one region (mm_region_of() in
+ *             pmm_internal.h). Regions that come later are appended and searched one by one; the
+ *             count is published after the entry.
+ * Invariants  R1 regions do not overlap; those known at init are sorted
+ *             R2 two regions may share a 2 MiB piece; each has a chunk of its own for it
+ *             R3 an entry below region_count never changes
+ * Locking     None for readers; add_lock for the only writer (add.c).
+ * Cost        O(1) in all but contrived maps; 4 KiB for the table.
+ * Rejected    One table of chunks from zero to the highest address: a machine with RAM at 1 TiB
+ *             would pay for the hole.
+ */
+#include "pmm/pmm_internal.h"
+
+const struct mm_pmm_region *mm_region_added(const struct mm_pmm *pmm, uint64_t frame)
+{
+    uint32_t count = mm_load_acquire_u32(&pmm->region_count); /* pairs with mm_pmm_add_ram() */
+
+    for (uint32_t i = pmm->sorted_count; i < count; i++)
+        if (pmm->region[i].start <= frame && frame < pmm->region[i].end)
+            return &pmm->region[i];
+    return NULL;
+}
+
+/* First of the sorted regions that ends behind `frame`, or NULL. */
+static const struct mm_pmm_region *sorted_from(const struct mm_pmm *pmm, uint64_t frame)
+{
+    uint32_t low = 0;
+    uint32_t high = pmm->sorted_count;
+
+    while (low < high) {
+        uint32_t middle = (low + high) / 2;
+
+        if (pmm->region[middle].end > frame)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return low < pmm->sorted_count ? &pmm->region[low] : NULL;
+}
+
+const struct mm_pmm_region *mm_region_from(const struct mm_pmm *pmm, uint64_t frame)
+{
+    const struct mm_pmm_region *best = sorted_from(pmm, frame);
+    uint32_t count = mm_load_acquire_u32(&pmm->region_count); /* pairs with mm_pmm_add_ram() */
+
+    for (uint32_t i = pmm->sorted_count; i < count; i++) {
+        const struct mm_pmm_region *region = &pmm->region[i];
+
+        if (region->end > frame && (best == NULL || region->start < best->start))
+            best = region;
+    }
+    return best;
+}
+
+void mm_owners_set(const struct mm_pmm *pmm, uint64_t first, uint64_t count, enum mm_owner owner)
+{
+    uint64_t end = first + count;
+
+    while (MM_PMM_OWNERS && first < end) {
+        const struct mm_pmm_region *region = mm_region_of(pmm, first);
+        uint64_t part;
+
+        MM_ASSERT2(region != NULL, first, end);
+        part = mm_min_u64(end, region->end) - first;
+        mm_owner_set(pmm, first, part, owner);
+        first += part;
+    }
+}
+
+uint64_t mm_zone_start(unsigned zone)
+{
+    static const uint64_t start[MM_ZONES + 1] = {0, UINT64_C(1) << (20 - MM_FRAME_SHIFT),
+                                                 UINT64_C(1) << (24 - MM_FRAME_SHIFT),
+                                                 UINT64_C(1) << (32 - MM_FRAME_SHIFT), UINT64_MAX};
+
+    return start[zone];
+}
+
+enum mm_zone mm_zone_of(uint64_t frame)
+{
+    unsigned zone = MM_ZONES - 1;
+
+    while (frame < mm_zone_start(zone))
+        zone--;
+    return (enum mm_zone)zone;
+}
