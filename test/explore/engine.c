@@ -34,11 +34,11 @@ _Noreturn void cannot(const char *format, ...)
     exit(3);
 }
 
-void trace(const char *format, ...)
+void trace_print(const char *format, ...)
 {
     va_list arguments;
 
-    if (!engine.trace || !engine.live)
+    if (!engine.live)
         return;
     printf("  T%d cpu %u%s  ", (int)(engine.current - engine.thread), engine.current->cpu,
            engine.cpu[engine.current->cpu].in_nmi   ? " nmi"

@@ -44,8 +44,7 @@ struct step {
 #define WATCHES_MAX 24u
 struct watches {
     struct {
-        uint64_t value;
-        uint32_t location;
+        uint32_t location, entry; /* of its history */
     } watch[WATCHES_MAX];
     unsigned count;
 };
@@ -153,7 +152,8 @@ bool trail_next(void);
 /* At a place of the trail, one of `threads` must be tried, best `wish`. */
 void trail_add(unsigned place, uint32_t threads, unsigned wish);
 _Noreturn void cannot(const char *format, ...) __attribute__((format(printf, 1, 2)));
-void trace(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void trace_print(const char *format, ...) __attribute__((format(printf, 1, 2)));
+#define trace(...) (engine.trace ? trace_print(__VA_ARGS__) : (void)0)
 
 /* ---- reduce.c ---- */
 
@@ -181,6 +181,7 @@ void regions_forget(void);
 void regions_keep(void); /* what is in them now is what executions start with */
 void regions_restore(void);
 bool regions_have(const void *start, size_t bytes);
+bool regions_may_race(uintptr_t address);
 const char *regions_name(uintptr_t address);
 
 /* ---- memory.c ---- */

@@ -219,6 +219,13 @@ static bool again_many(void)
     return compare(text != NULL && strcmp(text, "long") == 0 ? 50000 : 1000);
 }
 
+static bool again_few(void)
+{
+    const char *text = getenv("MM_EXPLORE");
+
+    return compare(text != NULL && strcmp(text, "long") == 0 ? 100 : 6);
+}
+
 static bool again_some(void)
 {
     const char *text = getenv("MM_EXPLORE");
@@ -254,7 +261,7 @@ const struct explore_scenario explore_scenarios[] = {
         .cpus = 3,
         .set_up = set_up,
         .check = keep_result,
-        .again = again_some,
+        .again = again_few,
         .thread = {{thread_0, 0, 0}, {thread_1, 1, 0}, {thread_2, 2, 0}},
         .bounds = {EXPLORE_ALL, 1, 0},
     },

@@ -258,8 +258,7 @@ void explore_relax(void)
         self->pending = (struct step){0, 0, STEP_RELAX};
         yield();
         if (ipi_waits(here()))
-            reduce_waited(
-                self); /* whether it goes on, or takes that first, is the memory's choice */
+            reduce_waited(self);
         if (self->runs_on || memory_changed(&self->watches))
             break;
         ipi_take(here());

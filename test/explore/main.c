@@ -8,6 +8,7 @@
  *
  *     MM_REPLAY=SCENARIO:TRAIL    repeat one execution and show its steps
  *     MM_EXPLORE=long             the longer bounds, where a scenario has them
+ *     MM_EXPLORE_BOUNDS=P,S       P preemptions ("all" = no bound) and S stale loads for all of them
  *     MM_EXPLORE_SECONDS=N        stop each scenario after N seconds, and say so
  */
 #include "engine.h"
@@ -168,15 +169,34 @@ static void threads_make(const struct explore_scenario *scenario)
             thread_add(NULL, cpu);
 }
 
+static void bounds_choose(const struct explore_scenario *scenario)
+{
+    const char *text = getenv("MM_EXPLORE_BOUNDS");
+    const struct explore_bounds *longer = &scenario->longer;
+    char *end;
+
+    engine.bounds = scenario->bounds;
+    if (long_run && (longer->preemptions != 0 || longer->stale != 0 || longer->executions != 0))
+        engine.bounds = *longer;
+    if (text == NULL)
+        return;
+    engine.bounds.executions = 0;
+    engine.bounds.preemptions = (uint32_t)strtoul(text, &end, 10);
+    if (strncmp(text, "all", 3) == 0) {
+        engine.bounds.preemptions = EXPLORE_ALL;
+        end = (char *)(uintptr_t)text + 3;
+    }
+    if (end == text || *end != ',')
+        cannot("MM_EXPLORE_BOUNDS is not like 2,1 or all,1: %s", text);
+    engine.bounds.stale = (uint32_t)strtoul(end + 1, NULL, 10);
+}
+
 static void scenario_start(const struct explore_scenario *scenario)
 {
     engine.scenario = scenario;
     if (scenario->cpus == 0 || scenario->cpus > EXPLORE_CPUS)
         cannot("%u CPUs", scenario->cpus);
-    engine.bounds = scenario->bounds;
-    if (long_run && (scenario->longer.preemptions != 0 || scenario->longer.stale != 0 ||
-                     scenario->longer.executions != 0))
-        engine.bounds = scenario->longer;
+    bounds_choose(scenario);
     engine.live = engine.trace = false;
     threads_make(scenario);
     engine.replaying = false;

@@ -303,12 +303,13 @@ void explore_plain(const void *start, size_t bytes, bool write)
     if ((engine.scenario->flags & EXPLORE_PLAIN_STEPS) != 0)
         step(write ? STEP_WRITE : STEP_READ, address, (uint32_t)bytes);
     trace("%s %s", write ? "write" : "read", regions_name(address));
-    memory_plain(engine.current->cpu, address, bytes, write);
+    if (!regions_may_race(address))
+        memory_plain(engine.current->cpu, address, bytes, write);
 }
 
 /* ---- atomic accesses ---- */
 
-static void watch(const struct location *at, uint64_t value)
+static void watch(const struct location *at, uint32_t entry)
 {
     struct watches *watches = &engine.current->watches;
 
@@ -317,20 +318,23 @@ static void watch(const struct location *at, uint64_t value)
         return;
     }
     watches->watch[watches->count].location = (uint32_t)(at - location);
-    watches->watch[watches->count].value = value;
+    watches->watch[watches->count].entry = entry;
     watches->count++;
 }
 
-/* Is there a reason to look again? */
+/* Is there a reason to look again? Once there is one it stays, even if the old value comes back: else
+ * each write would have to be tried before and after the look. */
 bool memory_changed(const struct watches *watches)
 {
     if (watches->count > WATCHES_MAX)
         return true;
     for (unsigned i = 0; i < watches->count; i++) {
         const struct location *at = &location[watches->watch[i].location];
+        uint32_t seen = watches->watch[i].entry;
 
-        if (at->entry[at->count - 1].value != watches->watch[i].value)
-            return true;
+        for (uint32_t e = at->count - 1; e > seen; e--)
+            if (at->entry[e].value != at->entry[seen].value)
+                return true;
     }
     return false;
 }
@@ -396,7 +400,7 @@ uint64_t explore_load(const void *p, unsigned bytes, enum explore_order order)
     at->seen[cpu] = at->count - 1 - back;
     at->read.time[cpu] = knows[cpu].now.time[cpu] + 1;
     take_over(cpu, &at->entry[at->seen[cpu]], order);
-    watch(at, at->entry[at->seen[cpu]].value);
+    watch(at, at->seen[cpu]);
     trace("load %s of %s: %#llx%s", order_name(order), regions_name(address),
           (unsigned long long)at->entry[at->seen[cpu]].value, back != 0 ? " (stale)" : "");
     return at->entry[at->seen[cpu]].value;
@@ -482,7 +486,7 @@ uint64_t explore_rmw(void *p, unsigned bytes, enum explore_rmw what, uint64_t op
     take_over(cpu, newest, order);
     at->read.time[cpu] = knows[cpu].now.time[cpu] + 1;
     write_newest(at, cpu, new, order, true);
-    watch(at, new);
+    watch(at, at->count - 1);
     trace("rmw %s of %s: %#llx to %#llx", order_name(order), regions_name(address),
           (unsigned long long)old, (unsigned long long)new);
     return old;
@@ -520,12 +524,12 @@ bool explore_compare_swap(void *p, unsigned bytes, uint64_t *expected, uint64_t 
     if (!equal) {
         engine.current->done.kind = STEP_LOAD; /* it wrote nothing: nobody need be woken */
         at->seen[cpu] = at->count - 1;
-        watch(at, newest->value);
+        watch(at, at->count - 1);
         *expected = newest->value;
         return false;
     }
     write_newest(at, cpu, value, order, true);
-    watch(at, value);
+    watch(at, at->count - 1);
     return true;
 }
 

@@ -202,7 +202,7 @@ void reduce_enabled_by(unsigned e)
         comes_after(e);
 }
 
-/* A thread that waits, and could take an interrupt instead, looks at what it waits for. */
+/* Whether a thread that waited goes on, or takes an interrupt, depends on what it waits for. */
 void reduce_waited(const struct thread *thread)
 {
     struct conflicts *at;

@@ -70,13 +70,16 @@ void regions_restore(void)
 
 bool regions_have(const void *start, size_t bytes)
 {
-    if ((uintptr_t)start - racy.start < racy.bytes)
-        return false;
     for (unsigned i = 0; i < regions; i++)
         if ((uintptr_t)start - (uintptr_t)region[i].start < region[i].bytes &&
             bytes <= region[i].bytes)
             return true;
     return false;
+}
+
+bool regions_may_race(uintptr_t address)
+{
+    return address - racy.start < racy.bytes;
 }
 
 const char *regions_name(uintptr_t address)

@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "mm/host.h"
 #include "mm/types.h"
 #include "../explore_port.h"
 
@@ -47,7 +48,8 @@ static inline unsigned mm_cpu_index(void)
     return explore_cpu();
 }
 
-/* For kernels that can keep a thread on its CPU without switching interrupts off. */
+/* As in a kernel whose MM_CPU_HEADER can keep a thread on its CPU without switching interrupts off. */
+#define MM_HOST_PREEMPT 1
 static inline void mm_host_preempt_off(void)
 {
     explore_preempt_off();
