@@ -198,7 +198,7 @@ static bool take_across(struct mm_pmm *pmm, const struct mm_frame_want *want, ui
     uint64_t open = 0;
     bool found = false;
 
-    if (pmm->pool_count == 1 || want->count == 1 || want->low ||
+    if (mm_load_relaxed_u32(&pmm->pool_count) == 1 || want->count == 1 || want->low ||
         (want->plain && want->align == want->count && !pmm->odd_borders))
         return false;
     guard = mm_pools_lock(pmm);
