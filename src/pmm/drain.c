@@ -195,7 +195,7 @@ void mm_pmm_park(struct mm_pmm *pmm)
 bool mm_drain_near(struct mm_pmm *pmm, struct mm_stock_faults *faults)
 {
     if (mm_stock_count(pmm) == 0)
-        return false;
+        return true; /* it may have come home since the caller looked into the pools */
     (void)flush_own(pmm, faults);
     mm_depots_flush(pmm, faults);
     for (uint32_t i = 0; i < pmm->cpu_count; i++)

@@ -193,17 +193,18 @@ static MM_COLD void push_slow(struct mm_pmm *pmm, struct mm_pmm_cpu *cpu, mm_gua
     mm_watch_zones(pmm);
 }
 
-/* A frame that may not go straight into the magazine. */
-static MM_COLD enum mm_err free_rare(struct mm_pmm *pmm, mm_phys_t frame, const char *where,
-                                     const void *caller)
+/* A frame that may not go straight into the magazine. `kind` is that of its chunk as the caller saw
+ * it: it changes when a block in the chunk is taken or freed, and the frame is no less allocated. */
+static MM_COLD enum mm_err free_rare(struct mm_pmm *pmm, mm_phys_t frame, unsigned kind,
+                                     const char *where, const void *caller)
 {
-    uint64_t number = mm_frame_of(frame);
-    uint32_t chunk = mm_chunk_of(pmm, number);
+    const char *fault;
 
-    if (mm_is_aligned(frame.raw, MM_FRAME_BYTES) && chunk != MM_CHUNK_NONE &&
-        (mm_kind_of(pmm, chunk) & MM_KIND_CACHED) != 0 && !MM_BREAK_LEAK_FRAME)
-        return refuse(pmm, owner_fault(pmm, number, 1), frame, 0, 0, where, caller);
-    return free_run(pmm, frame, 1, where, caller);
+    if ((kind & MM_KIND_CACHED) == 0)
+        return free_run(pmm, frame, 1, where, caller);
+    fault = owner_fault(pmm, mm_frame_of(frame), 1);
+    return refuse(pmm, fault != NULL ? fault : "freed frame is free already", frame, 0, 0, where,
+                  caller);
 }
 
 static inline __attribute__((always_inline)) enum mm_err free_single(struct mm_pmm *pmm,
@@ -221,10 +222,10 @@ static inline __attribute__((always_inline)) enum mm_err free_single(struct mm_p
 
     if (MM_UNLIKELY(!mm_is_aligned(frame.raw, MM_FRAME_BYTES) || chunk == MM_CHUNK_NONE ||
                     MM_BREAK_LEAK_FRAME))
-        return free_rare(pmm, frame, where, caller);
+        return free_rare(pmm, frame, MM_KIND_PLAIN, where, caller);
     kind = mm_kind_of(pmm, chunk);
     if (MM_UNLIKELY((kind & MM_KIND_CACHED) == 0 || !mm_owner_gives_up(pmm, chunk, number)))
-        return free_rare(pmm, frame, where, caller);
+        return free_rare(pmm, frame, kind, where, caller);
     guard = mm_pin(pmm);
     index = mm_cpu_index();
     cpu = &pmm->cpu[index];
