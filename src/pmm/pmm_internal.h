@@ -148,7 +148,7 @@ struct mm_pmm_pool {
 };
 
 /* Full magazines in front of the pools of a node: they move between CPUs whole. */
-#define MM_DEPOT_MAGAZINES 8u
+#define MM_DEPOT_MAGAZINES 16u
 #define MM_MAGAZINE_MAX    128u
 
 struct mm_pmm_depot {
