@@ -201,7 +201,7 @@ MM_COLD void mm_pmm_park(struct mm_pmm *pmm)
 bool mm_drain_near(struct mm_pmm *pmm, struct mm_stock_faults *faults)
 {
     if (mm_stock_count(pmm) == 0)
-        return false;
+        return true; /* it may have come home since the caller looked into the pools */
     (void)flush_own(pmm, faults);
     mm_depots_flush(pmm, faults);
     for (uint32_t i = 0; i < pmm->cpu_count; i++)
@@ -234,9 +234,8 @@ MM_COLD bool mm_drain_all(struct mm_pmm *pmm, bool wait, struct mm_stock_faults 
 {
     bool all = true;
 
-    ask_all(pmm); /* what is closed already does not ask again */
-    if (!flush_own(pmm, faults) && mm_stock_is_known(pmm))
-        all = false;
+    ask_all(pmm);                 /* what is closed already does not ask again */
+    (void)flush_own(pmm, faults); /* whether it is empty shows below: a thief may be in there */
     mm_depots_flush(pmm, faults);
     for (uint32_t i = 0; i < pmm->cpu_count; i++) {
         struct mm_pmm_cpu *cpu = &pmm->cpu[i];

@@ -207,6 +207,21 @@ static MM_COLD enum mm_err free_rare(struct mm_pmm *pmm, struct mm_pmm_cpu *cpu,
     return free_run(pmm, frame, 1, where, caller);
 }
 
+/* The frame's byte says that no caller has it. Ends the pin. What the byte says now is not asked: the
+ * frame may be somebody's by now. */
+static MM_COLD enum mm_err free_twice(struct mm_pmm *pmm, struct mm_pmm_cpu *cpu, mm_guard_t guard,
+                                      mm_phys_t frame, const char *where, const void *caller)
+{
+    struct mm_stock_faults faults = {NULL, mm_phys(0), 0};
+    const char *fault = owner_fault(pmm, mm_frame_of(frame), 1);
+
+    mm_stock_leave(pmm, cpu, &faults);
+    mm_unpin(pmm, guard);
+    mm_stock_report(pmm, &faults, where, caller);
+    return refuse(pmm, fault != NULL ? fault : "freed frame is free already", frame, 0, 0, where,
+                  caller);
+}
+
 /* The kind is looked at in the guard: what was changed before a drain asks this CPU is seen by all
  * that is pushed after it was answered. */
 static inline __attribute__((always_inline)) enum mm_err free_single(struct mm_pmm *pmm,
@@ -231,9 +246,10 @@ static inline __attribute__((always_inline)) enum mm_err free_single(struct mm_p
         return free_rare(pmm, NULL, guard, frame, where, caller);
     cpu = &pmm->cpu[index];
     if (MM_UNLIKELY((mm_kind_of(pmm, chunk) & mm_load_relaxed_u32(&pmm->cache_mask)) !=
-                        mm_load_relaxed_u8(&cpu->accept) ||
-                    !mm_owner_gives_up(pmm, chunk, number)))
+                    mm_load_relaxed_u8(&cpu->accept)))
         return free_rare(pmm, cpu, guard, frame, where, caller);
+    if (MM_UNLIKELY(!mm_owner_gives_up(pmm, chunk, number)))
+        return free_twice(pmm, cpu, guard, frame, where, caller);
     loaded = cpu->loaded;
     n = loaded->n;
     if (MM_UNLIKELY(n >= mm_load_relaxed_u32(&cpu->cap))) {

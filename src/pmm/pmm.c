@@ -185,7 +185,7 @@ static MM_COLD bool take_across(struct mm_pmm *pmm, const struct mm_frame_want *
     uint64_t open = 0;
     bool found = false;
 
-    if (pmm->pool_count == 1 || want->count == 1 || want->low ||
+    if (mm_load_relaxed_u32(&pmm->pool_count) == 1 || want->count == 1 || want->low ||
         (want->plain && want->align == want->count && !pmm->odd_borders))
         return false;
     guard = mm_pools_lock(pmm);
@@ -226,7 +226,7 @@ static bool draining_helps(const struct mm_pmm *pmm, const struct mm_frame_want 
     uint32_t nearly;
 
     if (stock == 0 || !want->plain || want->order < MM_CHUNK_ORDER || stock >= MM_CHUNK_FRAMES)
-        return stock != 0;
+        return true; /* with nothing in stock: it may have come home meanwhile */
     nearly =
         (1u << (MM_SET_EMPTIEST + 1)) - (1u << mm_set_by_free(MM_CHUNK_FRAMES - (unsigned)stock));
     for (uint32_t i = 0; i < mm_load_acquire_u32(&pmm->pool_count); i++)

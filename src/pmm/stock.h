@@ -122,15 +122,6 @@ static inline struct mm_pmm_cpu *mm_stock_mine(const struct mm_pmm *pmm)
     return MM_LIKELY(cpu < pmm->cpu_count) ? &pmm->cpu[cpu] : NULL;
 }
 
-static inline bool mm_stock_is_known(const struct mm_pmm *pmm)
-{
-    mm_guard_t guard = mm_pin(pmm);
-    bool known = mm_stock_mine(pmm) != NULL;
-
-    mm_unpin(pmm, guard);
-    return known;
-}
-
 /* ---- take and leave ---- */
 
 static inline bool mm_stock_swap_state(struct mm_pmm_cpu *cpu, uint8_t from, uint8_t to)
