@@ -227,13 +227,15 @@ static void check_region(const struct mm_pmm *pmm, uint32_t i, struct findings *
 static void check_sections(const struct mm_pmm *pmm, struct findings *findings)
 {
     for (uint32_t i = 0; i <= pmm->section_count; i++) {
+        uint64_t start = (uint64_t)i << pmm->section_shift;
+        struct mm_pmm_section right;
         uint32_t region = 0;
 
-        while (region < pmm->sorted_count && pmm->region[region].end <= (uint64_t)i
-                                                                            << pmm->section_shift)
+        while (region < pmm->sorted_count && pmm->region[region].end <= start)
             region++;
-        expect(findings, "pmm: section table", (uint64_t)i << pmm->section_shift, pmm->section[i],
-               region);
+        right = mm_section_of(pmm, start, region);
+        expect(findings, "pmm: region of a section", start, pmm->section[i].region, right.region);
+        expect(findings, "pmm: chunks of a section", start, pmm->section[i].bias, right.bias);
     }
     if (pmm->sorted_count != 0)
         expect(findings, "pmm: number of sections", 0, pmm->section_count,
@@ -466,11 +468,14 @@ static void check_cpu(const struct mm_pmm *pmm, uint32_t i, struct findings *fin
     const struct mm_pmm_cpu *cpu = &pmm->cpu[i];
     const struct slots slots = {pmm, findings};
 
-    expect_at_most(findings, "CPU: state", i, cpu->state, MM_STOCK_STOLEN);
+    expect(findings, "CPU: state when free", i, cpu->free,
+           pmm->pin == MM_PIN_LOCK ? MM_STOCK_OPEN : MM_STOCK_FREE);
+    if (cpu->state != cpu->free && cpu->state != MM_STOCK_PARK)
+        note(findings, "CPU: somebody is in its stock", i, cpu->state, cpu->free);
     expect_at_most(findings, "CPU: node", i, cpu->node, pmm->node_count - 1u);
     expect(findings, "CPU: unused field is not zero", i,
-           cpu->unused | cpu->unused2[0] | cpu->unused2[1] | cpu->zeroed.unused |
-               cpu->magazine[0].unused | cpu->magazine[1].unused,
+           cpu->unused2[0] | cpu->unused2[1] | cpu->zeroed.unused | cpu->magazine[0].unused |
+               cpu->magazine[1].unused,
            0);
     for (unsigned j = 0; j < sizeof cpu->unused3 / sizeof cpu->unused3[0]; j++)
         expect(findings, "CPU: unused field is not zero", i, cpu->unused3[j], 0);
