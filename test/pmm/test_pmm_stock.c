@@ -463,7 +463,7 @@ TEST(drain_takes_from_any_cpu_where_states_are_exchanged)
     (void)stock_cpu_1();
     CHECK_OK(mm_pmm_drain(&machine.pmm, 0));
     CHECK_EQ(cpu(1)->loaded->n, 0);
-    CHECK_EQ(cpu(1)->state, MM_STOCK_FREE);
+    CHECK_EQ(cpu(1)->state, MM_STOCK_OPEN);
     is_sound(FRAMES - 1);
 }
 
