@@ -134,7 +134,10 @@ static bool steal(struct mm_pmm *pmm, struct mm_pmm_cpu *cpu, struct mm_stock_fa
                   mm_stock_swap_state(cpu, found, MM_STOCK_STOLEN);
 
     if (stolen) {
+        uint32_t req = mm_load_relaxed_u32(&cpu->req);
+
         mm_stock_flush(pmm, cpu, faults);
+        mm_store_release_u32(&cpu->done, req);   /* as if the owner had answered */
         mm_store_release_u8(&cpu->state, found); /* pairs with the swap in mm_stock_take() */
     }
     mm_cpu_unguard(guard);
@@ -169,7 +172,9 @@ void mm_pmm_serve(struct mm_pmm *pmm)
     if (cpu != NULL && mm_stock_is_asked(cpu) && mm_stock_take(cpu))
         mm_stock_leave(pmm, cpu, &faults);
     mm_unpin(pmm, guard);
+    mm_mode_update(pmm);
     mm_stock_report(pmm, &faults, "mm_pmm_serve", MM_CALLER);
+    mm_watch_zones(pmm);
 }
 
 void mm_pmm_park(struct mm_pmm *pmm)
@@ -229,7 +234,7 @@ bool mm_drain_all(struct mm_pmm *pmm, bool wait, struct mm_stock_faults *faults)
     bool all = true;
 
     ask_all(pmm); /* what is closed already does not ask again */
-    if (!flush_own(pmm, faults))
+    if (!flush_own(pmm, faults) && mm_stock_is_known(pmm))
         all = false;
     mm_depots_flush(pmm, faults);
     for (uint32_t i = 0; i < pmm->cpu_count; i++) {

@@ -212,9 +212,10 @@ static bool page_detach(struct mm_pmm *pmm, uint64_t *frame)
 
 void mm_side_trim(struct mm_pmm *pmm)
 {
-    uint64_t frame;
+    uint64_t frame = 0;
 
-    while (mm_load_relaxed_u32(&pmm->side->idle_pages) != 0 && page_detach(pmm, &frame)) {
+    while (pmm->side != NULL && mm_load_relaxed_u32(&pmm->side->idle_pages) != 0 &&
+           page_detach(pmm, &frame)) {
         struct mm_place place;
         bool found = mm_place_of(pmm, frame, &place);
         mm_lock_guard_t guard;
@@ -229,7 +230,7 @@ void mm_side_trim(struct mm_pmm *pmm)
 
 uint64_t mm_side_frames(const struct mm_pmm *pmm)
 {
-    return mm_load_relaxed_u32(&pmm->side->frames);
+    return pmm->side != NULL ? mm_load_relaxed_u32(&pmm->side->frames) : 0;
 }
 
 void mm_side_frame_added(struct mm_pmm *pmm, mm_phys_t frame)

@@ -70,7 +70,7 @@ enum mm_err mm_pmm_set_watermark(struct mm_pmm *pmm, enum mm_zone zone,
     struct mm_pmm_watch *watch;
     mm_lock_guard_t guard;
 
-    if (pmm == NULL || (unsigned)zone >= MM_ZONES ||
+    if (pmm == NULL || pmm->watch == NULL || (unsigned)zone >= MM_ZONES ||
         (mark != NULL && (mark->fn == NULL || mark->min_frames > mark->low_frames ||
                           mark->low_frames > mark->high_frames)))
         return MM_ERR_BAD_ARG;
