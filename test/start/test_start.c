@@ -224,6 +224,7 @@ TEST(nothing_but_text_is_executable_and_text_is_not_writable)
 /* Take every frame there is, fill it, and the heap until it is full. */
 static void exhaust(void)
 {
+    const struct mm_frame_request last = {.flags = MM_FRAME_RESERVE};
     mm_phys_t frame;
 
     for (unsigned i = 0; i < 1000; i++) {
@@ -232,7 +233,7 @@ static void exhaust(void)
         if (block != NULL)
             memset(block, 0xee, 5000);
     }
-    while (mm_pmm_alloc_frame(&mm.pmm, &frame) == MM_OK) {
+    while (mm_pmm_alloc(&mm.pmm, &last, &frame) == MM_OK) { /* the floors of lower zones, too */
         void *pointer = mm_phys_pointer(&mm, frame);
 
         CHECK(pointer != NULL);
