@@ -98,6 +98,7 @@ struct mm_pmm_node;
 struct mm_pmm_pool;
 struct mm_pmm_record;
 struct mm_pmm_region;
+struct mm_pmm_section;
 struct mm_pmm_side;
 struct mm_pmm_watch;
 
@@ -108,7 +109,7 @@ struct mm_pmm {
     uint32_t cpu_count;
     struct mm_pmm_cpu *cpu;       /* one record each */
     struct mm_pmm_region *region; /* physical regions: sorted, then those added later */
-    uint16_t *section;            /* where in the sorted regions an address lies */
+    struct mm_pmm_section *section; /* which chunk, or which regions, an address belongs to */
     uint8_t *kind;                /* (A) of each chunk (2 MiB): what its frames may be freed as */
     uint64_t (*bitmap)[8];        /* of each chunk: 1 = free */
     struct mm_pmm_record *record; /* of each chunk */
@@ -122,6 +123,7 @@ struct mm_pmm {
     void *meta;                     /* lent by the caller: all of the above */
     uint64_t meta_bytes;            /* used of it */
     uint64_t reserve_frames;
+    uint64_t low_frames; /* below this many free ones the mode must be looked at */
     uint32_t section_shift, section_count;
     uint32_t sorted_count; /* regions known at init */
     uint32_t region_capacity, chunk_capacity;

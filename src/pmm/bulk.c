@@ -109,17 +109,20 @@ enum mm_err mm_pmm_alloc_bulk(struct mm_pmm *pmm, const struct mm_frame_request 
     return err;
 }
 
-/* Frames from `frames` on that may go to the pools as they are. */
+/* Frames from `frames` on that may go to the pools as they are; in builds without a byte per frame the
+ * pools see all that can be seen. */
 static size_t good_frames(const struct mm_pmm *pmm, const mm_phys_t *frames, size_t count)
 {
     size_t good = 0;
 
+    if (!MM_PMM_OWNERS)
+        return count;
     for (; good < count; good++) {
-        struct mm_place place;
+        uint64_t frame = mm_frame_of(frames[good]);
+        uint32_t chunk = mm_chunk_of(pmm, frame);
 
-        if (!mm_is_aligned(frames[good].raw, MM_FRAME_BYTES) ||
-            !mm_place_of(pmm, mm_frame_of(frames[good]), &place) ||
-            (mm_kind_of(pmm, place.chunk) & MM_KIND_CACHED) == 0 || !mm_owner_gives_up(pmm, &place))
+        if (!mm_is_aligned(frames[good].raw, MM_FRAME_BYTES) || chunk == MM_CHUNK_NONE ||
+            (mm_kind_of(pmm, chunk) & MM_KIND_CACHED) == 0 || !mm_owner_gives_up(pmm, chunk, frame))
             break;
     }
     return good;

@@ -227,13 +227,15 @@ static void check_region(const struct mm_pmm *pmm, uint32_t i, struct findings *
 static void check_sections(const struct mm_pmm *pmm, struct findings *findings)
 {
     for (uint32_t i = 0; i <= pmm->section_count; i++) {
+        uint64_t start = (uint64_t)i << pmm->section_shift;
+        struct mm_pmm_section right;
         uint32_t region = 0;
 
-        while (region < pmm->sorted_count && pmm->region[region].end <= (uint64_t)i
-                                                                            << pmm->section_shift)
+        while (region < pmm->sorted_count && pmm->region[region].end <= start)
             region++;
-        expect(findings, "pmm: section table", (uint64_t)i << pmm->section_shift, pmm->section[i],
-               region);
+        right = mm_section_of(pmm, start, region);
+        expect(findings, "pmm: region of a section", start, pmm->section[i].region, right.region);
+        expect(findings, "pmm: chunks of a section", start, pmm->section[i].bias, right.bias);
     }
     if (pmm->sorted_count != 0)
         expect(findings, "pmm: number of sections", 0, pmm->section_count,

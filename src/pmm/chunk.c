@@ -163,14 +163,6 @@ unsigned mm_chunk_find(const uint64_t *bits, unsigned order)
 
 /* ---- sets ---- */
 
-/* By free frames, fine where few are free: those chunks fill up first, the others empty. */
-static unsigned set_by_free(unsigned free)
-{
-    if (free <= 32)
-        return MM_SET_FULLEST + (free > 4 ? 1u : 0u) + (free > 16 ? 1u : 0u);
-    return MM_SET_FULLEST + 2 + (free + 31) / 64;
-}
-
 static unsigned set_for(const struct mm_pmm *pmm, uint32_t chunk, struct mm_pmm_record *record)
 {
     unsigned kind = mm_kind_of(pmm, chunk);
@@ -183,7 +175,7 @@ static unsigned set_for(const struct mm_pmm *pmm, uint32_t chunk, struct mm_pmm_
         record->fit = (uint8_t)((record->fit & 0xf0u) | mm_chunk_fit(pmm->bitmap[chunk]));
         return MM_SET_MIXED + (record->fit & 0xfu);
     }
-    return mm_kind_has_holes(kind) ? MM_SET_SPOILED : set_by_free(record->free);
+    return mm_kind_has_holes(kind) ? MM_SET_SPOILED : mm_set_by_free(record->free);
 }
 
 unsigned mm_set_for(const struct mm_pmm *pmm, uint32_t chunk)

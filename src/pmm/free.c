@@ -105,11 +105,35 @@ static const char *run_give(struct mm_pmm *pmm, mm_phys_t first, uint64_t count,
 
     if (fault != NULL)
         return fault;
-    mm_owners_set(pmm, mm_frame_of(first), count, MM_OWNER_NONE);
+    mm_owner_set(pmm, mm_frame_of(first), count, MM_OWNER_NONE);
     if (forget(pmm))
         return NULL;
     mm_frames_give(pmm, mm_frame_of(first), count);
     return NULL;
+}
+
+/* A block of whole chunks, given back in one step; false: see what is wrong with it, or different. */
+static bool free_large(struct mm_pmm *pmm, mm_phys_t first, uint64_t count)
+{
+    uint64_t frame = mm_frame_of(first);
+    uint32_t chunk = mm_chunk_of(pmm, frame);
+    struct mm_pmm_pool *pool;
+    mm_lock_guard_t guard;
+    bool given = false;
+
+    if (!mm_is_aligned(first.raw | count << MM_FRAME_SHIFT, MM_CHUNK_FRAMES * MM_FRAME_BYTES) ||
+        count == 0 || count / MM_CHUNK_FRAMES > UINT32_MAX || chunk == MM_CHUNK_NONE ||
+        MM_BREAK_LEAK_FRAME)
+        return false;
+    pool = mm_pool_of(pmm, mm_region_of(pmm, frame));
+    guard = mm_lock_take(&pool->lock);
+    if (owner_fault(pmm, frame, count) == NULL) {
+        given = mm_pool_give_large(pmm, pool, chunk, (uint32_t)(count / MM_CHUNK_FRAMES));
+        if (given)
+            mm_owner_set(pmm, frame, count, MM_OWNER_NONE);
+    }
+    mm_lock_release(&pool->lock, guard);
+    return given;
 }
 
 static enum mm_err free_run(struct mm_pmm *pmm, mm_phys_t first, uint64_t count, const char *where,
@@ -119,6 +143,12 @@ static enum mm_err free_run(struct mm_pmm *pmm, mm_phys_t first, uint64_t count,
     const char *fault;
     uint64_t held;
 
+    if (free_large(pmm, first, count)) {
+        if (mm_load_relaxed_u8(&pmm->low) != 0)
+            mm_mode_update(pmm);
+        mm_watch_zones(pmm);
+        return MM_OK;
+    }
     if (!mm_is_aligned(first.raw, MM_FRAME_BYTES))
         return refuse(pmm, "freed address is not frame-aligned", first, 0, 0, where, caller);
     if (within != NULL) {
@@ -143,6 +173,8 @@ static enum mm_err free_run(struct mm_pmm *pmm, mm_phys_t first, uint64_t count,
 
 /* ---- one frame ---- */
 
+/* The magazine is full or closed, or (`cpu` is NULL) the frame does not belong there, or this CPU is
+ * in there already. Ends the pin. */
 static MM_COLD void push_slow(struct mm_pmm *pmm, struct mm_pmm_cpu *cpu, mm_guard_t guard,
                               mm_phys_t frame, const char *where, const void *caller)
 {
@@ -161,55 +193,59 @@ static MM_COLD void push_slow(struct mm_pmm *pmm, struct mm_pmm_cpu *cpu, mm_gua
     mm_watch_zones(pmm);
 }
 
-static MM_COLD void leave_asked(struct mm_pmm *pmm, struct mm_pmm_cpu *cpu, mm_guard_t guard,
-                                const char *where, const void *caller)
+/* A frame that may not go straight into the magazine. */
+static MM_COLD enum mm_err free_rare(struct mm_pmm *pmm, mm_phys_t frame, const char *where,
+                                     const void *caller)
 {
-    struct mm_stock_faults faults = {NULL, mm_phys(0), 0};
+    uint64_t number = mm_frame_of(frame);
+    uint32_t chunk = mm_chunk_of(pmm, number);
 
-    if (mm_stock_take(pmm, cpu))
-        mm_stock_leave(pmm, cpu, &faults);
-    mm_unpin(pmm, guard);
-    mm_stock_report(pmm, &faults, where, caller);
+    if (mm_is_aligned(frame.raw, MM_FRAME_BYTES) && chunk != MM_CHUNK_NONE &&
+        (mm_kind_of(pmm, chunk) & MM_KIND_CACHED) != 0 && !MM_BREAK_LEAK_FRAME)
+        return refuse(pmm, owner_fault(pmm, number, 1), frame, 0, 0, where, caller);
+    return free_run(pmm, frame, 1, where, caller);
 }
 
-static inline enum mm_err free_single(struct mm_pmm *pmm, mm_phys_t frame, const char *where,
-                                      const void *caller)
+static inline __attribute__((always_inline)) enum mm_err free_single(struct mm_pmm *pmm,
+                                                                     mm_phys_t frame,
+                                                                     const char *where,
+                                                                     const void *caller)
 {
-    struct mm_place place;
+    uint64_t number = mm_frame_of(frame);
+    uint32_t chunk = mm_chunk_of(pmm, number);
+    struct mm_magazine *loaded;
     struct mm_pmm_cpu *cpu;
     mm_guard_t guard;
     unsigned kind;
+    uint32_t n;
 
-    if (MM_UNLIKELY(!mm_is_aligned(frame.raw, MM_FRAME_BYTES) ||
-                    !mm_place_of(pmm, mm_frame_of(frame), &place)))
-        return free_run(pmm, frame, 1, where, caller);
-    kind = mm_kind_of(pmm, place.chunk);
-    if (MM_UNLIKELY((kind & MM_KIND_CACHED) == 0 || MM_BREAK_LEAK_FRAME))
-        return free_run(pmm, frame, 1, where, caller);
-    if (MM_UNLIKELY(!mm_owner_gives_up(pmm, &place)))
-        return refuse(pmm, owner_fault(pmm, mm_frame_of(frame), 1), frame, 0, 0, where, caller);
+    if (MM_UNLIKELY(!mm_is_aligned(frame.raw, MM_FRAME_BYTES) || chunk == MM_CHUNK_NONE ||
+                    MM_BREAK_LEAK_FRAME))
+        return free_rare(pmm, frame, where, caller);
+    kind = mm_kind_of(pmm, chunk);
+    if (MM_UNLIKELY((kind & MM_KIND_CACHED) == 0 || !mm_owner_gives_up(pmm, chunk, number)))
+        return free_rare(pmm, frame, where, caller);
     guard = mm_pin(pmm);
     cpu = mm_stock_mine(pmm);
-    if (MM_LIKELY(cpu != NULL && (kind & pmm->cache_mask) == cpu->accept &&
-                  mm_stock_take(pmm, cpu))) {
-        struct mm_magazine *loaded = cpu->loaded;
-        uint32_t n = loaded->n;
-
-        if (MM_UNLIKELY(n >= mm_load_relaxed_u32(&cpu->cap))) {
-            push_slow(pmm, cpu, guard, frame, where, caller);
-            return MM_OK;
-        }
-        MM_RACE_WRITE(&loaded->slot[n], sizeof frame);
-        loaded->slot[n] = frame;
-        mm_store_relaxed_u32(&loaded->n, n + 1);
-        mm_stock_give_up(pmm, cpu);
-        if (MM_UNLIKELY(mm_stock_is_asked(cpu)))
-            leave_asked(pmm, cpu, guard, where, caller);
-        else
-            mm_unpin(pmm, guard);
+    if (MM_UNLIKELY(cpu == NULL || (kind & pmm->cache_mask) != cpu->accept ||
+                    !mm_stock_take(pmm, cpu))) {
+        push_slow(pmm, NULL, guard, frame, where, caller);
         return MM_OK;
     }
-    push_slow(pmm, NULL, guard, frame, where, caller);
+    loaded = cpu->loaded;
+    n = loaded->n;
+    if (MM_UNLIKELY(n >= mm_load_relaxed_u32(&cpu->cap))) {
+        push_slow(pmm, cpu, guard, frame, where, caller);
+        return MM_OK;
+    }
+    MM_RACE_WRITE(&loaded->slot[n], sizeof frame);
+    loaded->slot[n] = frame;
+    mm_store_relaxed_u32(&loaded->n, n + 1);
+    mm_stock_give_up(pmm, cpu);
+    if (MM_UNLIKELY(mm_stock_is_asked(cpu)))
+        mm_stock_serve(pmm, cpu, guard, where, caller);
+    else
+        mm_unpin(pmm, guard);
     return MM_OK;
 }
 
@@ -274,7 +310,7 @@ enum mm_err mm_pmm_free_no_wait(struct mm_pmm *pmm, mm_phys_t frame)
                       MM_CALLER);
     kind = mm_kind_of(pmm, place.chunk);
     if ((kind & MM_KIND_CACHED) != 0) {
-        if (!mm_owner_gives_up(pmm, &place))
+        if (!mm_owner_gives_up(pmm, place.chunk, mm_frame_of(frame)))
             return refuse(pmm, owner_fault(pmm, mm_frame_of(frame), 1), frame, 0, 0,
                           "mm_pmm_free_no_wait", MM_CALLER);
         if (push_no_wait(pmm, kind, frame))
@@ -285,7 +321,7 @@ enum mm_err mm_pmm_free_no_wait(struct mm_pmm *pmm, mm_phys_t frame)
         return MM_ERR_BUSY;
     fault = run_fault(pmm, frame, 1, place.region, &held);
     if (fault == NULL) {
-        mm_owners_set(pmm, mm_frame_of(frame), 1, MM_OWNER_NONE);
+        mm_owner_set(pmm, mm_frame_of(frame), 1, MM_OWNER_NONE);
         mm_frames_give(pmm, mm_frame_of(frame), 1);
     }
     mm_lock_release(&mm_pool_of(pmm, place.region)->lock, guard);

@@ -218,7 +218,7 @@ static struct parts parts_of(const struct sizes *sizes)
     parts.node = carve(&at, sizes->nodes * sizeof(struct mm_pmm_node), 128);
     parts.watch = carve(&at, MM_ZONES * sizeof(struct mm_pmm_watch), 64);
     parts.region = carve(&at, sizes->region_capacity * sizeof(struct mm_pmm_region), 8);
-    parts.section = carve(&at, (SECTIONS_MAX + 1) * sizeof(uint16_t), 8);
+    parts.section = carve(&at, (SECTIONS_MAX + 1) * sizeof(struct mm_pmm_section), 8);
     parts.sets = carve(&at, sizes->set_words * sizeof(uint64_t), 64);
     parts.kind = carve(&at, chunks, 64);
     parts.directory = carve(&at, (chunks / 512 + 1) * sizeof(uint64_t), 8);
@@ -353,6 +353,18 @@ static void region_build(struct mm_pmm *pmm, const struct stretch *stretch)
     pmm->region_count++;
 }
 
+/* The section that begins at frame `start`; `region` is the first that ends behind it. */
+struct mm_pmm_section mm_section_of(const struct mm_pmm *pmm, uint64_t start, uint32_t region)
+{
+    const struct mm_pmm_region *it = &pmm->region[region];
+    struct mm_pmm_section section = {MM_SECTION_MIXED, region};
+
+    if (region < pmm->sorted_count && it->start <= start &&
+        it->end >= start + (UINT64_C(1) << pmm->section_shift))
+        section.bias = it->chunk - (uint32_t)(it->start / MM_CHUNK_FRAMES);
+    return section;
+}
+
 static void sections_build(struct mm_pmm *pmm)
 {
     uint64_t end = pmm->region[pmm->region_count - 1].end;
@@ -365,7 +377,7 @@ static void sections_build(struct mm_pmm *pmm)
         while (region < pmm->region_count && pmm->region[region].end <= (uint64_t)i
                                                                             << pmm->section_shift)
             region++;
-        pmm->section[i] = (uint16_t)region;
+        pmm->section[i] = mm_section_of(pmm, (uint64_t)i << pmm->section_shift, region);
     }
 }
 
@@ -526,6 +538,7 @@ static uint32_t magazine_for(const struct mm_pmm *pmm)
 static void cpus_build(struct mm_pmm *pmm)
 {
     pmm->magazine_frames = magazine_for(pmm);
+    pmm->low_frames = (uint64_t)pmm->cpu_count * 4 * pmm->magazine_frames + pmm->reserve_frames;
     for (uint32_t i = 0; i < pmm->cpu_count; i++)
         pmm->cpu[i] = (struct mm_pmm_cpu){
             .state = MM_STOCK_PARK, /* the first use ends it */

@@ -275,10 +275,9 @@ static bool single_hard(struct mm_pmm *pmm, bool try_hard, mm_phys_t *out,
     return true;
 }
 
-/* The loaded magazine is empty, somebody asked for it, or this CPU is in there already. */
+/* The loaded magazine is empty, or (`cpu` is NULL) this CPU is in there already. Ends the pin. */
 static MM_COLD bool single_slow(struct mm_pmm *pmm, struct mm_pmm_cpu *cpu, mm_guard_t guard,
-                                bool try_hard, mm_phys_t *out, const char *where,
-                                const void *caller)
+                                bool try_hard, mm_phys_t *out, const void *caller)
 {
     struct mm_stock_faults faults = {NULL, mm_phys(0), 0};
     bool found = false;
@@ -291,45 +290,34 @@ static MM_COLD bool single_slow(struct mm_pmm *pmm, struct mm_pmm_cpu *cpu, mm_g
     if (!found)
         found = single_hard(pmm, try_hard, out, &faults);
     mm_mode_update(pmm);
-    mm_stock_report(pmm, &faults, where, caller);
+    mm_stock_report(pmm, &faults, "mm_pmm_alloc_frame", caller);
     mm_watch_zones(pmm);
     return found;
 }
 
-static MM_COLD void leave_asked(struct mm_pmm *pmm, struct mm_pmm_cpu *cpu, mm_guard_t guard,
-                                const char *where, const void *caller)
-{
-    struct mm_stock_faults faults = {NULL, mm_phys(0), 0};
-
-    if (mm_stock_take(pmm, cpu))
-        mm_stock_leave(pmm, cpu, &faults);
-    mm_unpin(pmm, guard);
-    mm_stock_report(pmm, &faults, where, caller);
-}
-
-static inline bool single_take(struct mm_pmm *pmm, bool try_hard, mm_phys_t *out, const char *where,
-                               const void *caller)
+static inline __attribute__((always_inline)) bool single_take(struct mm_pmm *pmm, bool try_hard,
+                                                              mm_phys_t *out, const void *caller)
 {
     mm_guard_t guard = mm_pin(pmm);
     struct mm_pmm_cpu *cpu = mm_stock_mine(pmm);
+    struct mm_magazine *loaded;
+    uint32_t n;
 
-    if (MM_LIKELY(cpu != NULL && mm_stock_take(pmm, cpu))) {
-        struct mm_magazine *loaded = cpu->loaded;
-        uint32_t n = loaded->n;
-
-        if (MM_UNLIKELY(n == 0))
-            return single_slow(pmm, cpu, guard, try_hard, out, where, caller);
-        MM_RACE_READ(&loaded->slot[n - 1], sizeof loaded->slot[0]);
-        *out = loaded->slot[n - 1];
-        mm_store_relaxed_u32(&loaded->n, n - 1);
-        mm_stock_give_up(pmm, cpu);
-        if (MM_UNLIKELY(mm_stock_is_asked(cpu)))
-            leave_asked(pmm, cpu, guard, where, caller);
-        else
-            mm_unpin(pmm, guard);
-        return true;
-    }
-    return single_slow(pmm, NULL, guard, try_hard, out, where, caller);
+    if (MM_UNLIKELY(cpu == NULL || !mm_stock_take(pmm, cpu)))
+        return single_slow(pmm, NULL, guard, try_hard, out, caller);
+    loaded = cpu->loaded;
+    n = loaded->n;
+    if (MM_UNLIKELY(n == 0))
+        return single_slow(pmm, cpu, guard, try_hard, out, caller);
+    MM_RACE_READ(&loaded->slot[n - 1], sizeof loaded->slot[0]);
+    *out = loaded->slot[n - 1];
+    mm_store_relaxed_u32(&loaded->n, n - 1);
+    mm_stock_give_up(pmm, cpu);
+    if (MM_UNLIKELY(mm_stock_is_asked(cpu)))
+        mm_stock_serve(pmm, cpu, guard, "mm_pmm_alloc_frame", caller);
+    else
+        mm_unpin(pmm, guard);
+    return true;
 }
 
 enum mm_err mm_pmm_alloc_frame(struct mm_pmm *pmm, mm_phys_t *out)
@@ -338,11 +326,17 @@ enum mm_err mm_pmm_alloc_frame(struct mm_pmm *pmm, mm_phys_t *out)
 
     if (MM_UNLIKELY(pmm == NULL || out == NULL))
         return MM_ERR_BAD_ARG;
-    if (MM_UNLIKELY(!single_take(pmm, false, &frame, "mm_pmm_alloc_frame", MM_CALLER)))
+    if (MM_UNLIKELY(!single_take(pmm, false, &frame, MM_CALLER)))
         return MM_ERR_NO_MEMORY;
     mm_owner_set(pmm, mm_frame_of(frame), 1, MM_OWNER_CALLER);
     *out = frame;
     return MM_OK;
+}
+
+/* The same, not inlined, for the other calls. */
+static enum mm_err ordinary(struct mm_pmm *pmm, bool try_hard, mm_phys_t *out, const void *caller)
+{
+    return single_take(pmm, try_hard, out, caller) ? MM_OK : MM_ERR_NO_MEMORY;
 }
 
 /* ---- NMI: nothing is waited for ---- */
@@ -404,8 +398,9 @@ static enum mm_err zeroed_single(struct mm_pmm *pmm, bool try_hard, mm_phys_t *o
 
     if (mm_zeroed_take(pmm, out))
         return MM_OK;
-    if (!single_take(pmm, try_hard, out, where, caller))
-        return MM_ERR_NO_MEMORY;
+    err = ordinary(pmm, try_hard, out, caller);
+    if (err != MM_OK)
+        return err;
     err = mm_frames_zero(pmm, mm_frame_of(*out), 1);
     if (err != MM_OK) {
         struct mm_stock_faults faults = {NULL, mm_phys(0), 0};
@@ -469,6 +464,43 @@ static bool is_ordinary(const struct mm_frame_request *request)
            request->align_bytes <= MM_FRAME_BYTES && request->boundary_bytes == 0;
 }
 
+/* Order 9 and more without constraints: nothing else to check. */
+static bool is_plain_large(const struct mm_frame_request *request)
+{
+    return request->order >= MM_CHUNK_ORDER && request->order <= MM_ORDER_MAX &&
+           request->mobility <= MM_MOBILITY_RECLAIM &&
+           (request->count_frames | request->lowest.raw | request->highest.raw |
+            request->align_bytes | request->boundary_bytes | request->flags) == 0;
+}
+
+/* From the first pool that has one; no floor is near while a pool has twice of what is kept. False:
+ * go the general way. */
+static bool large_take(struct mm_pmm *pmm, unsigned order, mm_phys_t *out)
+{
+    const struct mm_pmm_node *node = &pmm->node[near_node(pmm)];
+
+    for (unsigned zone = MM_ZONES; zone-- > MM_ZONE_DMA32;) {
+        uint16_t number = mm_load_acquire_u16(&node->pool[zone]);
+        struct mm_pmm_pool *pool = &pmm->pool[number];
+        uint64_t kept, first;
+        mm_lock_guard_t guard;
+        bool found = false;
+
+        if (number == MM_POOL_NONE || mm_load_relaxed_u32(&pool->whole_chunks) == 0)
+            continue;
+        kept = pool->floor_frames + pool->reserve_frames + pmm->low_frames;
+        guard = mm_lock_take(&pool->lock);
+        if (pool->free_frames >= kept + (UINT64_C(1) << order))
+            found = mm_pool_take_large(pmm, pool, order, &first);
+        mm_lock_release(&pool->lock, guard);
+        if (found) {
+            *out = mm_frame_phys(first);
+            return true;
+        }
+    }
+    return false;
+}
+
 static enum mm_err alloc(struct mm_pmm *pmm, const struct mm_frame_request *request, mm_phys_t *out,
                          const char *where, const void *caller)
 {
@@ -481,7 +513,7 @@ static enum mm_err alloc(struct mm_pmm *pmm, const struct mm_frame_request *requ
     if (is_ordinary(request)) {
         if ((request->flags & MM_FRAME_ZERO) != 0)
             return zeroed_single(pmm, try_hard, out, where, caller);
-        return single_take(pmm, try_hard, out, where, caller) ? MM_OK : MM_ERR_NO_MEMORY;
+        return ordinary(pmm, try_hard, out, caller);
     }
     if (!mm_want_of(pmm, request, &want))
         return MM_ERR_NO_MEMORY;
@@ -503,12 +535,16 @@ enum mm_err mm_pmm_alloc(struct mm_pmm *pmm, const struct mm_frame_request *requ
 
     if (pmm == NULL || request == NULL || out == NULL)
         return MM_ERR_BAD_ARG;
-    err = mm_request_check(pmm, request);
-    if (err == MM_OK)
-        err = alloc(pmm, request, &first, "mm_pmm_alloc", MM_CALLER);
-    if (err != MM_OK)
-        return err;
-    mm_owners_set(pmm, mm_frame_of(first), frames_wanted(request), MM_OWNER_CALLER);
+    if (is_plain_large(request) && large_take(pmm, request->order, &first)) {
+        mm_watch_zones(pmm);
+    } else {
+        err = mm_request_check(pmm, request);
+        if (err == MM_OK)
+            err = alloc(pmm, request, &first, "mm_pmm_alloc", MM_CALLER);
+        if (err != MM_OK)
+            return err;
+    }
+    mm_owner_set(pmm, mm_frame_of(first), frames_wanted(request), MM_OWNER_CALLER);
     *out = first;
     return MM_OK;
 }

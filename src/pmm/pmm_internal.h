@@ -105,6 +105,14 @@ struct mm_pmm_region {
 };
 _Static_assert(sizeof(struct mm_pmm_region) == 24, "no padding");
 
+/* A piece of the address space, 1 << section_shift frames. */
+struct mm_pmm_section {
+    uint32_t bias;   /* chunk = frame / 512 + bias (modulo 2^32), if one region has all of it */
+    uint32_t region; /* first of the sorted regions that ends behind its start */
+};
+#define MM_SECTION_MIXED UINT32_C(0x80000000) /* also the rare section whose bias is that */
+_Static_assert(sizeof(struct mm_pmm_section) == 8, "no padding");
+
 /* Regions that mm_pmm_add_ram() may add, if it may add any. */
 #define MM_REGIONS_ADDED_MAX 8u
 
@@ -169,7 +177,7 @@ struct mm_pmm_watch {
 /* ---- region.c: which chunk holds a frame ---- */
 
 /* The region that holds `frame`, or NULL. No lock. */
-static inline const struct mm_pmm_region *mm_region_of(const struct mm_pmm *pmm, uint64_t frame);
+const struct mm_pmm_region *mm_region_of(const struct mm_pmm *pmm, uint64_t frame);
 
 /* A frame's place. */
 struct mm_place {
@@ -180,26 +188,16 @@ struct mm_place {
 
 const struct mm_pmm_region *mm_region_added(const struct mm_pmm *pmm, uint64_t frame);
 
-static inline const struct mm_pmm_region *mm_region_of(const struct mm_pmm *pmm, uint64_t frame)
+/* The chunk of a frame in a section that is all of one region, or MM_CHUNK_NONE: look further. */
+static inline uint32_t mm_chunk_of(const struct mm_pmm *pmm, uint64_t frame)
 {
     uint64_t section = frame >> pmm->section_shift;
-    uint32_t low, high;
+    uint32_t bias;
 
     if (section >= pmm->section_count)
-        return mm_region_added(pmm, frame);
-    low = pmm->section[section];
-    high = pmm->section[section + 1];
-    while (low < high) {
-        uint32_t middle = (low + high) / 2;
-
-        if (pmm->region[middle].end > frame)
-            high = middle;
-        else
-            low = middle + 1;
-    }
-    if (low < pmm->sorted_count && pmm->region[low].start <= frame && frame < pmm->region[low].end)
-        return &pmm->region[low];
-    return mm_region_added(pmm, frame);
+        return MM_CHUNK_NONE;
+    bias = pmm->section[section].bias;
+    return bias == MM_SECTION_MIXED ? MM_CHUNK_NONE : (uint32_t)(frame / MM_CHUNK_FRAMES) + bias;
 }
 
 static inline uint32_t mm_region_chunk(const struct mm_pmm_region *region, uint64_t frame)
@@ -208,53 +206,47 @@ static inline uint32_t mm_region_chunk(const struct mm_pmm_region *region, uint6
 }
 
 /* False if no region holds `frame`. */
-static inline bool mm_place_of(const struct mm_pmm *pmm, uint64_t frame, struct mm_place *out)
-{
-    const struct mm_pmm_region *region = mm_region_of(pmm, frame);
-
-    if (region == NULL)
-        return false;
-    *out = (struct mm_place){region, mm_region_chunk(region, frame),
-                             (unsigned)(frame % MM_CHUNK_FRAMES)};
-    return true;
-}
+bool mm_place_of(const struct mm_pmm *pmm, uint64_t frame, struct mm_place *out);
 
 /* The region with the lowest start above or at `frame`'s own, in address order: the one that holds
  * `frame`, or the next, or NULL. */
 const struct mm_pmm_region *mm_region_from(const struct mm_pmm *pmm, uint64_t frame);
 
+/* The section that begins at frame `start`; `region` is the first that ends behind it. init.c */
+struct mm_pmm_section mm_section_of(const struct mm_pmm *pmm, uint64_t start, uint32_t region);
+
 /* Where zone `zone` begins; zone MM_ZONES begins where the last one ends. */
 uint64_t mm_zone_start(unsigned zone);
 enum mm_zone mm_zone_of(uint64_t frame);
 
-/* In builds with a byte per frame: whose `count` frames from `first` are, all in one region. */
+/* In builds with a byte per frame: whose `count` frames from `first` are. */
+#if MM_PMM_OWNERS
+void mm_owner_set(const struct mm_pmm *pmm, uint64_t first, uint64_t count, enum mm_owner owner);
+#else
 static inline void mm_owner_set(const struct mm_pmm *pmm, uint64_t first, uint64_t count,
                                 enum mm_owner owner)
 {
-    struct mm_place place;
-
-    if (MM_PMM_OWNERS && mm_place_of(pmm, first, &place))
-        __builtin_memset(&pmm->owner[(uint64_t)place.chunk * MM_CHUNK_FRAMES + place.index],
-                         (int)owner, count);
+    (void)pmm;
+    (void)first;
+    (void)count;
+    (void)owner;
 }
+#endif
 
 /* The frame's byte says that a caller has it; now it says that none has. False if it said so
  * before. */
-static inline bool mm_owner_gives_up(const struct mm_pmm *pmm, const struct mm_place *place)
+static inline bool mm_owner_gives_up(const struct mm_pmm *pmm, uint32_t chunk, uint64_t frame)
 {
     uint8_t *owner;
 
     if (!MM_PMM_OWNERS)
         return true;
-    owner = &pmm->owner[(uint64_t)place->chunk * MM_CHUNK_FRAMES + place->index];
+    owner = &pmm->owner[(uint64_t)chunk * MM_CHUNK_FRAMES + frame % MM_CHUNK_FRAMES];
     if (*owner != MM_OWNER_CALLER)
         return false;
     *owner = MM_OWNER_NONE;
     return true;
 }
-
-/* mm_owner_set() for frames that may lie in several regions. */
-void mm_owners_set(const struct mm_pmm *pmm, uint64_t first, uint64_t count, enum mm_owner owner);
 
 /* First frame of chunk `chunk`. */
 static inline uint64_t mm_chunk_frame(const struct mm_pmm *pmm, uint32_t chunk)
@@ -336,6 +328,15 @@ uint64_t *mm_chunk_tail_bits(const struct mm_pmm *pmm, uint32_t chunk);
  * which the first is aligned to both. Words of blocks for k >= 6: subtract 6. */
 uint64_t mm_blocks_join(uint64_t blocks, unsigned k);
 
+/* The set of a PLAIN chunk without holes, 1 to 511 frames free: fine where few are free, since those
+ * chunks fill up first, and the others empty. */
+static inline unsigned mm_set_by_free(unsigned free)
+{
+    if (free <= 32)
+        return MM_SET_FULLEST + (free > 4 ? 1u : 0u) + (free > 16 ? 1u : 0u);
+    return MM_SET_FULLEST + 2 + (free + 31) / 64;
+}
+
 /* The set that P4 wants. */
 unsigned mm_set_for(const struct mm_pmm *pmm, uint32_t chunk);
 
@@ -383,12 +384,26 @@ struct mm_side_facts mm_side_facts(const struct mm_pmm *pmm);
 
 /* ---- pool.c: frames of a pool. Its lock is held ---- */
 
+/* What frames that come back in bulk showed: some had been freed twice. Reported when no lock and no
+ * guard is held. */
+struct mm_stock_faults {
+    const char *what;
+    mm_phys_t first;
+    uint64_t count;
+};
+void mm_fault_note(struct mm_stock_faults *faults, const char *what, mm_phys_t frame);
+
 /* Up to `want` single frames, of the fullest chunks, in the order in which they should be used. */
 unsigned mm_pool_take_singles(struct mm_pmm *pmm, struct mm_pmm_pool *pool, unsigned want,
                               mm_phys_t *out);
 
 /* Put a single frame back. NULL, or what is wrong; then nothing has changed. */
 const char *mm_pool_give_single(struct mm_pmm *pmm, const struct mm_place *place);
+
+/* Single frames from `frames` on that belong to this pool, up to `count`. Returns how many; those in
+ * which mm_pool_give_single() sees a fault are noted, and skipped. */
+size_t mm_pool_give_batch(struct mm_pmm *pmm, struct mm_pmm_pool *pool, const mm_phys_t *frames,
+                          size_t count, struct mm_stock_faults *faults);
 
 /* A free block of `order` 0 to 8, taken: false if there is none. */
 bool mm_pool_take_small(struct mm_pmm *pmm, struct mm_pmm_pool *pool, unsigned order,
@@ -397,6 +412,11 @@ bool mm_pool_take_small(struct mm_pmm *pmm, struct mm_pmm_pool *pool, unsigned o
 /* A free block of `order` 9 to 18, taken. */
 bool mm_pool_take_large(struct mm_pmm *pmm, struct mm_pmm_pool *pool, unsigned order,
                         uint64_t *first);
+
+/* Free the block of `count` whole chunks that begins with `chunk`, if that is one, and it is plain
+ * that it is not longer. Else false, nothing is changed, and the general way must be gone. */
+bool mm_pool_give_large(struct mm_pmm *pmm, struct mm_pmm_pool *pool, uint32_t chunk,
+                        uint32_t count);
 
 /* Free frames [first, first + count), which lie in regions without a gap between them, become one
  * allocation (returns how many tables that took; up to two, reserved), or the reverse. All locks of

@@ -12,8 +12,10 @@
  *             mm/pmm.h.
  * Rejected    Address order within a zone: it breaks up whole chunks one after another.
  */
-#include "base/lock.h"
 #include "pmm/pmm_internal.h"
+
+/* How many frames ahead the lines of bits and records are fetched: random frames miss the cache. */
+#define PREFETCH_AHEAD 12u
 
 struct mm_pools_guard mm_pools_lock(struct mm_pmm *pmm)
 {
@@ -164,6 +166,90 @@ const char *mm_pool_give_single(struct mm_pmm *pmm, const struct mm_place *place
     record->free++;
     mm_chunk_changed(pmm, pool, place->chunk, record->free - 1u);
     return NULL;
+}
+
+void mm_fault_note(struct mm_stock_faults *faults, const char *what, mm_phys_t frame)
+{
+    if (faults->count++ == 0) {
+        faults->what = what;
+        faults->first = frame;
+    }
+}
+
+/* Counts of the pool that a batch changes once, at its end. */
+struct batch {
+    uint32_t free, loose;
+};
+
+/* A frame of a chunk of singles without holes. False if it is free already. */
+static inline bool give_cached(struct mm_pmm *pmm, struct mm_pmm_pool *pool, uint32_t chunk,
+                               unsigned index, struct batch *batch)
+{
+    struct mm_pmm_record *record = &pmm->record[chunk];
+    uint64_t *word = &pmm->bitmap[chunk][index / 64];
+    uint64_t bit = UINT64_C(1) << (index % 64);
+    unsigned before = record->free;
+
+    if (before == MM_CHUNK_FRAMES || (*word & bit) != 0)
+        return false;
+    MM_RACE_WRITE(word, sizeof *word);
+    *word |= bit;
+    record->fit = (uint8_t)((record->fit & 0xf0u) | MM_FIT_UNKNOWN);
+    record->free = (uint16_t)(before + 1);
+    if (before + 1 != MM_CHUNK_FRAMES && mm_set_by_free(before + 1) == record->set) {
+        batch->free++;
+        batch->loose++;
+    } else {
+        mm_chunk_changed(pmm, pool, chunk, before);
+    }
+    return true;
+}
+
+static inline void prefetch(const struct mm_pmm *pmm, mm_phys_t frame)
+{
+    uint32_t chunk = mm_chunk_of(pmm, mm_frame_of(frame));
+
+    if (chunk == MM_CHUNK_NONE)
+        return;
+    __builtin_prefetch(&pmm->bitmap[chunk][mm_frame_of(frame) % MM_CHUNK_FRAMES / 64], 1);
+    __builtin_prefetch(&pmm->record[chunk], 1);
+}
+
+size_t mm_pool_give_batch(struct mm_pmm *pmm, struct mm_pmm_pool *pool, const mm_phys_t *frames,
+                          size_t count, struct mm_stock_faults *faults)
+{
+    struct batch batch = {0, 0};
+    uint32_t chunks = pool->sets.chunks;
+    size_t at = 0;
+
+    MM_ASSERT_LOCKED(&pool->lock);
+    for (size_t i = 0; i < PREFETCH_AHEAD && i < count; i++)
+        prefetch(pmm, frames[i]);
+    for (; at < count; at++) {
+        uint64_t frame = mm_frame_of(frames[at]);
+        uint32_t chunk = mm_chunk_of(pmm, frame);
+        const char *fault = NULL;
+        struct mm_place place;
+
+        if (at + PREFETCH_AHEAD < count)
+            prefetch(pmm, frames[at + PREFETCH_AHEAD]);
+        if (chunk - pool->chunk_first < chunks && mm_is_aligned(frames[at].raw, MM_FRAME_BYTES) &&
+            (mm_kind_of(pmm, chunk) & MM_KIND_CACHED) != 0) {
+            if (!give_cached(pmm, pool, chunk, (unsigned)(frame % MM_CHUNK_FRAMES), &batch))
+                fault = "freed frame is free already";
+        } else {
+            if (!mm_place_of(pmm, frame, &place) || mm_pool_of(pmm, place.region) != pool)
+                break;
+            fault = mm_is_aligned(frames[at].raw, MM_FRAME_BYTES)
+                        ? mm_pool_give_single(pmm, &place)
+                        : "freed address is not frame-aligned";
+        }
+        if (fault != NULL)
+            mm_fault_note(faults, fault, frames[at]);
+    }
+    mm_store_relaxed_u64(&pool->free_frames, pool->free_frames + batch.free);
+    mm_store_relaxed_u32(&pool->loose_frames, pool->loose_frames + batch.loose);
+    return at;
 }
 
 /* ---- any run of frames ---- */
@@ -377,9 +463,42 @@ static uint32_t find_large(const struct mm_pmm *pmm, struct mm_pmm_pool *pool, u
     return MM_CHUNK_NONE;
 }
 
+/* A whole chunk becomes an allocation, or part of one; its bits are not touched (P7). */
+static void whole_take(struct mm_pmm *pmm, struct mm_pmm_pool *pool, uint32_t at,
+                       enum mm_chunk_kind kind)
+{
+    struct mm_pmm_record *record = &pmm->record[pool->chunk_first + at];
+
+    MM_RACE_WRITE(record, sizeof *record);
+    set_kind(pmm, pool->chunk_first + at, kind);
+    record->free = 0;
+    record->set = MM_SET_NONE;
+    mm_set_remove(&pool->sets, MM_SET_WHOLE, at);
+}
+
+static void whole_give(struct mm_pmm *pmm, struct mm_pmm_pool *pool, uint32_t at)
+{
+    struct mm_pmm_record *record = &pmm->record[pool->chunk_first + at];
+
+    MM_RACE_WRITE(record, sizeof *record);
+    set_kind(pmm, pool->chunk_first + at, mm_chunk_plain_kind(pool, false));
+    record->free = MM_CHUNK_FRAMES;
+    record->set = MM_SET_WHOLE;
+    mm_set_add(&pool->sets, MM_SET_WHOLE, at);
+}
+
+/* `chunks` more of the pool's chunks are whole, or if it is negative, fewer. */
+static void count_whole(struct mm_pmm_pool *pool, int64_t chunks)
+{
+    mm_store_relaxed_u32(&pool->whole_chunks, pool->whole_chunks + (uint32_t)chunks);
+    mm_store_relaxed_u64(&pool->free_frames,
+                         pool->free_frames + (uint64_t)chunks * MM_CHUNK_FRAMES);
+}
+
 bool mm_pool_take_large(struct mm_pmm *pmm, struct mm_pmm_pool *pool, unsigned order,
                         uint64_t *first)
 {
+    uint32_t count = 1u << (order - MM_CHUNK_ORDER);
     uint32_t at;
 
     MM_ASSERT_LOCKED(&pool->lock);
@@ -387,7 +506,32 @@ bool mm_pool_take_large(struct mm_pmm *pmm, struct mm_pmm_pool *pool, unsigned o
     if (at == MM_CHUNK_NONE)
         return false;
     *first = mm_chunk_frame(pmm, pool->chunk_first + at);
-    (void)mm_frames_take(pmm, *first, UINT64_C(1) << order);
+    for (uint32_t i = 0; i < count; i++)
+        whole_take(pmm, pool, at + i, i == 0 ? MM_KIND_HEAD : MM_KIND_TAIL);
+    count_whole(pool, -(int64_t)count);
+    return true;
+}
+
+bool mm_pool_give_large(struct mm_pmm *pmm, struct mm_pmm_pool *pool, uint32_t chunk,
+                        uint32_t count)
+{
+    uint32_t at = chunk - pool->chunk_first;
+
+    MM_ASSERT_LOCKED(&pool->lock);
+    if (at >= pool->sets.chunks || count > pool->sets.chunks - at ||
+        mm_kind_of(pmm, chunk) != MM_KIND_HEAD)
+        return false;
+    for (uint32_t i = 1; i < count; i++)
+        if (mm_kind_of(pmm, chunk + i) != MM_KIND_TAIL)
+            return false;
+    /* What comes behind must begin something else; at the end of a region that is not known here. */
+    if (at + count == pool->sets.chunks ||
+        pmm->record[chunk + count].number != pmm->record[chunk].number + count ||
+        is_tail(pmm, chunk + count, 0))
+        return false;
+    for (uint32_t i = 0; i < count; i++)
+        whole_give(pmm, pool, at + i);
+    count_whole(pool, count);
     return true;
 }
 

@@ -16,8 +16,6 @@
 
 #include "base/report.h"
 
-#define PREFETCH_AHEAD 8u
-
 void mm_stock_report(struct mm_pmm *pmm, const struct mm_stock_faults *faults, const char *where,
                      const void *caller)
 {
@@ -28,53 +26,26 @@ void mm_stock_report(struct mm_pmm *pmm, const struct mm_stock_faults *faults, c
                               faults->count, 0, caller);
 }
 
-static void note_fault(struct mm_stock_faults *faults, const char *what, mm_phys_t frame)
-{
-    if (faults->count++ == 0) {
-        faults->what = what;
-        faults->first = frame;
-    }
-}
-
 /* ---- to the pools ---- */
 
-static void prefetch(const struct mm_pmm *pmm, mm_phys_t frame)
-{
-    struct mm_place place;
-
-    if (!mm_place_of(pmm, mm_frame_of(frame), &place))
-        return;
-    __builtin_prefetch(&pmm->bitmap[place.chunk][place.index / 64], 1);
-    __builtin_prefetch(&pmm->record[place.chunk], 1);
-}
-
 /* Frames from `frames` on that belong to the pool of the first, up to 64, to that pool in one lock
- * hold. Returns how many; *count, which is those frames' count of a magazine, falls with them. */
+ * hold. Returns how many; *n, a magazine's count of them, falls with them. */
 static size_t give_batch(struct mm_pmm *pmm, const mm_phys_t *frames, size_t count, uint32_t *n,
                          struct mm_stock_faults *faults)
 {
     struct mm_pmm_pool *pool;
     struct mm_place place;
     mm_lock_guard_t guard;
-    size_t given = 0;
+    size_t given;
 
     if (!mm_place_of(pmm, mm_frame_of(frames[0]), &place)) {
-        note_fault(faults, "freed frame is not managed", frames[0]);
+        mm_fault_note(faults, "freed frame is not managed", frames[0]);
         return 1;
     }
     pool = mm_pool_of(pmm, place.region);
     guard = mm_lock_take(&pool->lock);
-    do {
-        const char *fault = mm_pool_give_single(pmm, &place);
-
-        if (fault != NULL)
-            note_fault(faults, fault, frames[given]);
-        given++;
-        if (given + PREFETCH_AHEAD < count)
-            prefetch(pmm, frames[given + PREFETCH_AHEAD]);
-    } while (given < count && given < MM_BATCH_FRAMES &&
-             mm_place_of(pmm, mm_frame_of(frames[given]), &place) &&
-             mm_pool_of(pmm, place.region) == pool);
+    given = mm_pool_give_batch(pmm, pool, frames, count < MM_BATCH_FRAMES ? count : MM_BATCH_FRAMES,
+                               faults);
     if (n != NULL)
         mm_store_relaxed_u32(n, *n - (uint32_t)given);
     mm_lock_release(&pool->lock, guard);
@@ -130,6 +101,17 @@ void mm_stock_leave(struct mm_pmm *pmm, struct mm_pmm_cpu *cpu, struct mm_stock_
         mm_stock_flush(pmm, cpu, faults);
         mm_store_release_u32(&cpu->done, req); /* pairs with the wait in drain.c */
     }
+}
+
+MM_COLD void mm_stock_serve(struct mm_pmm *pmm, struct mm_pmm_cpu *cpu, mm_guard_t guard,
+                            const char *where, const void *caller)
+{
+    struct mm_stock_faults faults = {NULL, mm_phys(0), 0};
+
+    if (mm_stock_take(pmm, cpu))
+        mm_stock_leave(pmm, cpu, &faults);
+    mm_unpin(pmm, guard);
+    mm_stock_report(pmm, &faults, where, caller);
 }
 
 /* ---- from the pools ---- */

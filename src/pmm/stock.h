@@ -164,19 +164,15 @@ static inline bool mm_stock_is_asked(const struct mm_pmm_cpu *cpu)
 
 /* ---- stock.c ---- */
 
-/* What a magazine showed when it was emptied: frames that had been freed twice. Reported when no
- * lock and no guard is held. */
-struct mm_stock_faults {
-    const char *what;
-    mm_phys_t first;
-    uint64_t count;
-};
-
 void mm_stock_report(struct mm_pmm *pmm, const struct mm_stock_faults *faults, const char *where,
                      const void *caller);
 
 /* Leave the guard, and honour requests until there is none. */
 void mm_stock_leave(struct mm_pmm *pmm, struct mm_pmm_cpu *cpu, struct mm_stock_faults *faults);
+
+/* A request was seen after the guard was given up: honour it. Ends the pin. */
+void mm_stock_serve(struct mm_pmm *pmm, struct mm_pmm_cpu *cpu, mm_guard_t guard, const char *where,
+                    const void *caller);
 
 /* Everything in the stock goes to the pools. In the guard, or as a thief. */
 void mm_stock_flush(struct mm_pmm *pmm, struct mm_pmm_cpu *cpu, struct mm_stock_faults *faults);
