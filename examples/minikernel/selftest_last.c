@@ -140,7 +140,7 @@ SELFTEST_LAST(last_all_memory_can_be_taken_and_comes_back)
     static const struct mm_frame_request requests[] = {
         {.order = MM_ORDER_2M},
         {.order = 4},
-        {.order = 0}, /* what is in stock, too */
+        {.order = 0},                /* what is in stock, too */
         {.flags = MM_FRAME_RESERVE}, /* the floors of the lower zones */
         {.highest = MM_PHYS(0xfffff), .flags = MM_FRAME_RESERVE},
     };
@@ -157,7 +157,7 @@ SELFTEST_LAST(last_all_memory_can_be_taken_and_comes_back)
     CHECK_EQUAL(mm_pmm_free_frames(&mm_default.pmm), 0);
     CHECK_EQUAL(taken, stats.free_frames);
     mm_pmm_get_stats(&mm_default.pmm, &empty);
-    taken -= empty.side_frames - stats.side_frames; /* nobody's to give back */
+    taken -= empty.side_frames - stats.side_frames;         /* nobody's to give back */
     CHECK(mm_heap_alloc(&mm_default.heap, 100000) == NULL); /* nothing left for the others */
     CHECK_EQUAL(test_try_map(TEST_LOW, 0x1000, MM_FRAME_BYTES, MM_PROT_READ), MM_ERR_NO_MEMORY);
     CHECK(taken_changed() == NULL);
