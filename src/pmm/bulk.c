@@ -102,7 +102,7 @@ enum mm_err mm_pmm_alloc_bulk(struct mm_pmm *pmm, const struct mm_frame_request 
         return count == 0 ? MM_OK : MM_ERR_NO_MEMORY;
     err = take_all(pmm, request, &want, count, out, &faults);
     for (size_t i = 0; MM_PMM_OWNERS && err == MM_OK && i < count; i++)
-        mm_owner_set(pmm, mm_frame_of(out[i]), 1, MM_OWNER_CALLER);
+        mm_owner_set_one(pmm, out[i], MM_OWNER_CALLER);
     mm_mode_update(pmm);
     mm_stock_report(pmm, &faults, "mm_pmm_alloc_bulk", MM_CALLER);
     mm_watch_zones(pmm);

@@ -468,11 +468,14 @@ static void check_cpu(const struct mm_pmm *pmm, uint32_t i, struct findings *fin
     const struct mm_pmm_cpu *cpu = &pmm->cpu[i];
     const struct slots slots = {pmm, findings};
 
-    expect_at_most(findings, "CPU: state", i, cpu->state, MM_STOCK_STOLEN);
+    expect(findings, "CPU: state when free", i, cpu->free,
+           pmm->pin == MM_PIN_LOCK ? MM_STOCK_OPEN : MM_STOCK_FREE);
+    if (cpu->state != cpu->free && cpu->state != MM_STOCK_PARK)
+        note(findings, "CPU: somebody is in its stock", i, cpu->state, cpu->free);
     expect_at_most(findings, "CPU: node", i, cpu->node, pmm->node_count - 1u);
     expect(findings, "CPU: unused field is not zero", i,
-           cpu->unused | cpu->unused2[0] | cpu->unused2[1] | cpu->zeroed.unused |
-               cpu->magazine[0].unused | cpu->magazine[1].unused,
+           cpu->unused2[0] | cpu->unused2[1] | cpu->zeroed.unused | cpu->magazine[0].unused |
+               cpu->magazine[1].unused,
            0);
     for (unsigned j = 0; j < sizeof cpu->unused3 / sizeof cpu->unused3[0]; j++)
         expect(findings, "CPU: unused field is not zero", i, cpu->unused3[j], 0);

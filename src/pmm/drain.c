@@ -129,13 +129,10 @@ void mm_stock_open(struct mm_pmm *pmm)
 static bool steal(struct mm_pmm *pmm, struct mm_pmm_cpu *cpu, struct mm_stock_faults *faults)
 {
     mm_guard_t guard = mm_cpu_guard(); /* G6 */
-    uint8_t found = MM_STOCK_PARK;
-    bool stolen = mm_stock_swap_state(cpu, MM_STOCK_PARK, MM_STOCK_STOLEN);
+    uint8_t found = mm_load_relaxed_u8(&cpu->state);
+    bool stolen = (found == MM_STOCK_PARK || found == MM_STOCK_OPEN) &&
+                  mm_stock_swap_state(cpu, found, MM_STOCK_STOLEN);
 
-    if (!stolen && pmm->pin == MM_PIN_LOCK) {
-        found = MM_STOCK_FREE;
-        stolen = mm_stock_swap_state(cpu, MM_STOCK_FREE, MM_STOCK_STOLEN);
-    }
     if (stolen) {
         mm_stock_flush(pmm, cpu, faults);
         mm_store_release_u8(&cpu->state, found); /* pairs with the swap in mm_stock_take() */
@@ -149,7 +146,7 @@ static bool flush_own(struct mm_pmm *pmm, struct mm_stock_faults *faults)
 {
     mm_guard_t guard = mm_pin(pmm);
     struct mm_pmm_cpu *cpu = mm_stock_mine(pmm);
-    bool taken = cpu != NULL && mm_stock_take(pmm, cpu);
+    bool taken = cpu != NULL && mm_stock_take(cpu);
 
     if (taken) {
         mm_stock_flush(pmm, cpu, faults);
@@ -169,7 +166,7 @@ void mm_pmm_serve(struct mm_pmm *pmm)
         return;
     guard = mm_pin(pmm);
     cpu = mm_stock_mine(pmm);
-    if (cpu != NULL && mm_stock_is_asked(cpu) && mm_stock_take(pmm, cpu))
+    if (cpu != NULL && mm_stock_is_asked(cpu) && mm_stock_take(cpu))
         mm_stock_leave(pmm, cpu, &faults);
     mm_unpin(pmm, guard);
     mm_stock_report(pmm, &faults, "mm_pmm_serve", MM_CALLER);
@@ -187,12 +184,8 @@ void mm_pmm_park(struct mm_pmm *pmm)
     pin = mm_pin(pmm);
     cpu = mm_stock_mine(pmm);
     guard = mm_cpu_guard(); /* no handler may come between the look and the store */
-    if (cpu != NULL && mm_load_relaxed_u8(&cpu->state) == MM_STOCK_FREE) {
-        if (pmm->pin == MM_PIN_LOCK)
-            (void)mm_stock_swap_state(cpu, MM_STOCK_FREE, MM_STOCK_PARK);
-        else
-            mm_store_release_u8(&cpu->state, MM_STOCK_PARK); /* pairs with the thief's swap */
-    }
+    if (cpu != NULL && mm_load_relaxed_u8(&cpu->state) == MM_STOCK_FREE)
+        mm_store_release_u8(&cpu->state, MM_STOCK_PARK); /* pairs with the thief's swap */
     mm_cpu_unguard(guard);
     mm_unpin(pmm, pin);
 }
@@ -206,8 +199,7 @@ bool mm_drain_near(struct mm_pmm *pmm, struct mm_stock_faults *faults)
     (void)flush_own(pmm, faults);
     mm_depots_flush(pmm, faults);
     for (uint32_t i = 0; i < pmm->cpu_count; i++)
-        if (mm_load_relaxed_u8(&pmm->cpu[i].state) == MM_STOCK_PARK || pmm->pin == MM_PIN_LOCK)
-            (void)steal(pmm, &pmm->cpu[i], faults);
+        (void)steal(pmm, &pmm->cpu[i], faults);
     return true;
 }
 

@@ -216,7 +216,7 @@ static inline __attribute__((always_inline)) enum mm_err free_single(struct mm_p
     struct mm_magazine *loaded;
     struct mm_pmm_cpu *cpu;
     mm_guard_t guard;
-    unsigned kind;
+    unsigned kind, index;
     uint32_t n;
 
     if (MM_UNLIKELY(!mm_is_aligned(frame.raw, MM_FRAME_BYTES) || chunk == MM_CHUNK_NONE ||
@@ -226,9 +226,10 @@ static inline __attribute__((always_inline)) enum mm_err free_single(struct mm_p
     if (MM_UNLIKELY((kind & MM_KIND_CACHED) == 0 || !mm_owner_gives_up(pmm, chunk, number)))
         return free_rare(pmm, frame, where, caller);
     guard = mm_pin(pmm);
-    cpu = mm_stock_mine(pmm);
-    if (MM_UNLIKELY(cpu == NULL || (kind & pmm->cache_mask) != cpu->accept ||
-                    !mm_stock_take(pmm, cpu))) {
+    index = mm_cpu_index();
+    cpu = &pmm->cpu[index];
+    if (MM_UNLIKELY(index >= pmm->cpu_count || (kind & pmm->cache_mask) != cpu->accept ||
+                    !mm_stock_take(cpu))) {
         push_slow(pmm, NULL, guard, frame, where, caller);
         return MM_OK;
     }
@@ -241,7 +242,7 @@ static inline __attribute__((always_inline)) enum mm_err free_single(struct mm_p
     MM_RACE_WRITE(&loaded->slot[n], sizeof frame);
     loaded->slot[n] = frame;
     mm_store_relaxed_u32(&loaded->n, n + 1);
-    mm_stock_give_up(pmm, cpu);
+    mm_stock_give_up(cpu);
     if (MM_UNLIKELY(mm_stock_is_asked(cpu)))
         mm_stock_serve(pmm, cpu, guard, where, caller);
     else
@@ -281,7 +282,7 @@ static bool push_no_wait(struct mm_pmm *pmm, unsigned kind, mm_phys_t frame)
     bool pushed = false;
 
     if (cpu != NULL && (kind & MM_KIND_CACHED) != 0 && (kind & pmm->cache_mask) == cpu->accept &&
-        mm_stock_take(pmm, cpu)) {
+        mm_stock_take(cpu)) {
         struct mm_magazine *loaded = cpu->loaded;
 
         pushed = loaded->n < mm_load_relaxed_u32(&cpu->cap);
@@ -289,7 +290,7 @@ static bool push_no_wait(struct mm_pmm *pmm, unsigned kind, mm_phys_t frame)
             loaded->slot[loaded->n] = frame;
             mm_store_relaxed_u32(&loaded->n, loaded->n + 1);
         }
-        mm_stock_give_up(pmm, cpu);
+        mm_stock_give_up(cpu);
     }
     mm_unpin(pmm, guard);
     return pushed;

@@ -542,6 +542,7 @@ static void cpus_build(struct mm_pmm *pmm)
     for (uint32_t i = 0; i < pmm->cpu_count; i++)
         pmm->cpu[i] = (struct mm_pmm_cpu){
             .state = MM_STOCK_PARK, /* the first use ends it */
+            .free = pmm->pin == MM_PIN_LOCK ? MM_STOCK_OPEN : MM_STOCK_FREE,
             .accept = MM_KIND_CACHED,
             .cap = pmm->magazine_frames,
             .loaded = &pmm->cpu[i].magazine[0],

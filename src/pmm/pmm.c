@@ -295,40 +295,51 @@ static MM_COLD bool single_slow(struct mm_pmm *pmm, struct mm_pmm_cpu *cpu, mm_g
     return found;
 }
 
-static inline __attribute__((always_inline)) bool single_take(struct mm_pmm *pmm, bool try_hard,
+/* From the loaded magazine. False: the slow way, and the pin is still held; *cpu is who has nothing
+ * loaded, or NULL. */
+static inline __attribute__((always_inline)) bool single_fast(struct mm_pmm *pmm, mm_guard_t *guard,
+                                                              struct mm_pmm_cpu **cpu,
                                                               mm_phys_t *out, const void *caller)
 {
-    mm_guard_t guard = mm_pin(pmm);
-    struct mm_pmm_cpu *cpu = mm_stock_mine(pmm);
     struct mm_magazine *loaded;
+    unsigned index;
     uint32_t n;
 
-    if (MM_UNLIKELY(cpu == NULL || !mm_stock_take(pmm, cpu)))
-        return single_slow(pmm, NULL, guard, try_hard, out, caller);
-    loaded = cpu->loaded;
+    *guard = mm_pin(pmm);
+    *cpu = NULL;
+    index = mm_cpu_index();
+    if (MM_UNLIKELY(index >= pmm->cpu_count || !mm_stock_take(&pmm->cpu[index])))
+        return false;
+    *cpu = &pmm->cpu[index];
+    loaded = (*cpu)->loaded;
     n = loaded->n;
     if (MM_UNLIKELY(n == 0))
-        return single_slow(pmm, cpu, guard, try_hard, out, caller);
+        return false;
     MM_RACE_READ(&loaded->slot[n - 1], sizeof loaded->slot[0]);
     *out = loaded->slot[n - 1];
     mm_store_relaxed_u32(&loaded->n, n - 1);
-    mm_stock_give_up(pmm, cpu);
-    if (MM_UNLIKELY(mm_stock_is_asked(cpu)))
-        mm_stock_serve(pmm, cpu, guard, "mm_pmm_alloc_frame", caller);
+    mm_stock_give_up(*cpu);
+    if (MM_UNLIKELY(mm_stock_is_asked(*cpu)))
+        mm_stock_serve(pmm, *cpu, *guard, "mm_pmm_alloc_frame", caller);
     else
-        mm_unpin(pmm, guard);
+        mm_unpin(pmm, *guard);
     return true;
 }
 
 enum mm_err mm_pmm_alloc_frame(struct mm_pmm *pmm, mm_phys_t *out)
 {
-    mm_phys_t frame;
+    struct mm_pmm_cpu *cpu;
+    mm_phys_t frame, slow;
+    mm_guard_t guard;
 
     if (MM_UNLIKELY(pmm == NULL || out == NULL))
         return MM_ERR_BAD_ARG;
-    if (MM_UNLIKELY(!single_take(pmm, false, &frame, MM_CALLER)))
-        return MM_ERR_NO_MEMORY;
-    mm_owner_set(pmm, mm_frame_of(frame), 1, MM_OWNER_CALLER);
+    if (MM_UNLIKELY(!single_fast(pmm, &guard, &cpu, &frame, MM_CALLER))) {
+        if (!single_slow(pmm, cpu, guard, false, &slow, MM_CALLER))
+            return MM_ERR_NO_MEMORY;
+        frame = slow;
+    }
+    mm_owner_set_one(pmm, frame, MM_OWNER_CALLER);
     *out = frame;
     return MM_OK;
 }
@@ -336,7 +347,12 @@ enum mm_err mm_pmm_alloc_frame(struct mm_pmm *pmm, mm_phys_t *out)
 /* The same, not inlined, for the other calls. */
 static enum mm_err ordinary(struct mm_pmm *pmm, bool try_hard, mm_phys_t *out, const void *caller)
 {
-    return single_take(pmm, try_hard, out, caller) ? MM_OK : MM_ERR_NO_MEMORY;
+    struct mm_pmm_cpu *cpu;
+    mm_guard_t guard;
+    bool found = single_fast(pmm, &guard, &cpu, out, caller) ||
+                 single_slow(pmm, cpu, guard, try_hard, out, caller);
+
+    return found ? MM_OK : MM_ERR_NO_MEMORY;
 }
 
 /* ---- NMI: nothing is waited for ---- */
@@ -377,9 +393,9 @@ static enum mm_err take_no_wait(struct mm_pmm *pmm, const struct mm_frame_want *
     bool found = false;
     bool busy = false;
 
-    if (cpu != NULL && stock && mm_stock_take(pmm, cpu)) {
+    if (cpu != NULL && stock && mm_stock_take(cpu)) {
         found = magazine_pop(cpu->loaded, out) || magazine_pop(cpu->spare, out);
-        mm_stock_give_up(pmm, cpu);
+        mm_stock_give_up(cpu);
     }
     mm_unpin(pmm, guard);
     while (!found && (pool = mm_pool_next(&walk)) != NULL)
@@ -423,7 +439,7 @@ enum mm_err mm_pmm_alloc_zeroed(struct mm_pmm *pmm, mm_phys_t *out)
     err = zeroed_single(pmm, false, &frame, "mm_pmm_alloc_zeroed", MM_CALLER);
     if (err != MM_OK)
         return err;
-    mm_owner_set(pmm, mm_frame_of(frame), 1, MM_OWNER_CALLER);
+    mm_owner_set_one(pmm, frame, MM_OWNER_CALLER);
     *out = frame;
     return MM_OK;
 }

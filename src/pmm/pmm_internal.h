@@ -233,6 +233,18 @@ static inline void mm_owner_set(const struct mm_pmm *pmm, uint64_t first, uint64
 }
 #endif
 
+/* The same for one frame, quickly. */
+static inline void mm_owner_set_one(const struct mm_pmm *pmm, mm_phys_t frame, enum mm_owner owner)
+{
+    uint32_t chunk = MM_PMM_OWNERS ? mm_chunk_of(pmm, mm_frame_of(frame)) : MM_CHUNK_NONE;
+
+    if (MM_PMM_OWNERS && chunk != MM_CHUNK_NONE)
+        pmm->owner[(uint64_t)chunk * MM_CHUNK_FRAMES + mm_frame_of(frame) % MM_CHUNK_FRAMES] =
+            (uint8_t)owner;
+    else
+        mm_owner_set(pmm, mm_frame_of(frame), 1, owner);
+}
+
 /* The frame's byte says that a caller has it; now it says that none has. False if it said so
  * before. */
 static inline bool mm_owner_gives_up(const struct mm_pmm *pmm, uint32_t chunk, uint64_t frame)

@@ -89,13 +89,21 @@ void mm_stock_flush(struct mm_pmm *pmm, struct mm_pmm_cpu *cpu, struct mm_stock_
     slots_flush(pmm, cpu->zeroed.slot, &cpu->zeroed.n, faults);
 }
 
+MM_COLD bool mm_stock_take_rare(struct mm_pmm_cpu *cpu)
+{
+    uint8_t state = mm_load_relaxed_u8(&cpu->state);
+
+    return (state == MM_STOCK_PARK || state == MM_STOCK_OPEN) &&
+           mm_stock_swap_state(cpu, state, MM_STOCK_BUSY);
+}
+
 void mm_stock_leave(struct mm_pmm *pmm, struct mm_pmm_cpu *cpu, struct mm_stock_faults *faults)
 {
     for (;;) {
         uint32_t req;
 
-        mm_stock_give_up(pmm, cpu);
-        if (!mm_stock_is_asked(cpu) || !mm_stock_take(pmm, cpu))
+        mm_stock_give_up(cpu);
+        if (!mm_stock_is_asked(cpu) || !mm_stock_take(cpu))
             return;
         req = mm_load_acquire_u32(&cpu->req);
         mm_stock_flush(pmm, cpu, faults);
@@ -108,7 +116,7 @@ MM_COLD void mm_stock_serve(struct mm_pmm *pmm, struct mm_pmm_cpu *cpu, mm_guard
 {
     struct mm_stock_faults faults = {NULL, mm_phys(0), 0};
 
-    if (mm_stock_take(pmm, cpu))
+    if (mm_stock_take(cpu))
         mm_stock_leave(pmm, cpu, &faults);
     mm_unpin(pmm, guard);
     mm_stock_report(pmm, &faults, where, caller);

@@ -35,8 +35,9 @@
 enum mm_stock_state {
     MM_STOCK_FREE = 0,
     MM_STOCK_BUSY = 1,
-    MM_STOCK_PARK = 2,  /* nobody is in there, and anybody may take the stock away */
-    MM_STOCK_STOLEN = 3 /* somebody does */
+    MM_STOCK_PARK = 2,   /* nobody is in there, and anybody may take the stock away */
+    MM_STOCK_STOLEN = 3, /* somebody does */
+    MM_STOCK_OPEN = 4    /* FREE under MM_PIN_LOCK: taken by a swap, by any thread or thief */
 };
 
 /* pmm.mode: what happens to a freed frame when the loaded magazine takes no more. */
@@ -62,7 +63,7 @@ struct mm_pmm_cpu {
     uint8_t state;  /* (A) */
     uint8_t accept; /* kind of chunks whose frames are kept, under pmm.cache_mask */
     uint8_t node;   /* index */
-    uint8_t unused; /* 0 */
+    uint8_t free;   /* what the state is when nobody is in there: FREE or OPEN */
     uint32_t cap;   /* (A) mode_lock: frees go to `loaded` below this */
     uint32_t req;   /* (A) anybody adds: flush, please */
     uint32_t done;  /* (A) owner: the last request that was honoured */
@@ -128,31 +129,26 @@ static inline bool mm_stock_swap_state(struct mm_pmm_cpu *cpu, uint8_t from, uin
     return mm_compare_swap_acq_rel_u8(&cpu->state, &from, to);
 }
 
-/* False: somebody is in there, this CPU's own interrupted code or a thief; use the pools. */
-static inline bool mm_stock_take(const struct mm_pmm *pmm, struct mm_pmm_cpu *cpu)
-{
-    uint8_t state = mm_load_relaxed_u8(&cpu->state);
+/* Take what is parked, or open: acquire pairs with the release of park, of a thief's give-back, and
+ * of mm_stock_give_up(). */
+bool mm_stock_take_rare(struct mm_pmm_cpu *cpu);
 
-    if (MM_LIKELY(state == MM_STOCK_FREE)) {
-        if (MM_UNLIKELY(pmm->pin == MM_PIN_LOCK))
-            return mm_stock_swap_state(cpu, MM_STOCK_FREE, MM_STOCK_BUSY);
-        mm_store_relaxed_u8(&cpu->state, MM_STOCK_BUSY);
-        mm_fence_signal();
-        return true;
-    }
-    /* Acquire pairs with the release of park and of a thief's give-back. */
-    return state == MM_STOCK_PARK && mm_stock_swap_state(cpu, MM_STOCK_PARK, MM_STOCK_BUSY);
+/* False: somebody is in there, this CPU's own interrupted code or a thief; use the pools. */
+static inline bool mm_stock_take(struct mm_pmm_cpu *cpu)
+{
+    if (MM_UNLIKELY(mm_load_relaxed_u8(&cpu->state) != MM_STOCK_FREE))
+        return mm_stock_take_rare(cpu);
+    mm_store_relaxed_u8(&cpu->state, MM_STOCK_BUSY);
+    mm_fence_signal();
+    return true;
 }
 
-/* Give the state up without looking at requests: NMI, or mm_stock_leave() looks. */
-static inline void mm_stock_give_up(const struct mm_pmm *pmm, struct mm_pmm_cpu *cpu)
+/* Give the state up without looking at requests: NMI, or mm_stock_leave() looks. The release is for
+ * the next thread that swaps OPEN; FREE needs none, only this CPU takes it. */
+static inline void mm_stock_give_up(struct mm_pmm_cpu *cpu)
 {
-    if (MM_UNLIKELY(pmm->pin == MM_PIN_LOCK)) {
-        mm_store_release_u8(&cpu->state, MM_STOCK_FREE); /* pairs with the swap in take */
-        return;
-    }
     mm_fence_signal();
-    mm_store_relaxed_u8(&cpu->state, MM_STOCK_FREE);
+    mm_store_release_u8(&cpu->state, cpu->free);
     mm_fence_signal();
 }
 

@@ -45,7 +45,7 @@ bool mm_zeroed_take(struct mm_pmm *pmm, mm_phys_t *out)
     struct mm_pmm_cpu *cpu = mm_stock_mine(pmm);
     bool found = false;
 
-    if (cpu != NULL && mm_stock_take(pmm, cpu)) {
+    if (cpu != NULL && mm_stock_take(cpu)) {
         uint32_t n = cpu->zeroed.n;
 
         found = n != 0;
@@ -84,7 +84,7 @@ static bool zeroed_put(struct mm_pmm *pmm, mm_phys_t frame, struct mm_stock_faul
     struct mm_pmm_cpu *cpu = mm_stock_mine(pmm);
     bool put = false;
 
-    if (cpu != NULL && mm_stock_take(pmm, cpu)) {
+    if (cpu != NULL && mm_stock_take(cpu)) {
         uint32_t n = cpu->zeroed.n;
 
         put = n < MM_ZEROED_FRAMES && mm_load_relaxed_u32(&pmm->mode) != MM_MODE_CLOSED;
