@@ -52,6 +52,8 @@ static void check_not_taken(uint64_t phys, uint64_t frames)
     CHECK_EQUAL(range.type, MM_MEM_USABLE);
     CHECK(phys > 0 && (phys >= MIB || phys + bytes <= 0xa0000));
     CHECK(phys != mm_default.kernel.root.raw);
+    for (unsigned i = 0; i < 2; i++)
+        CHECK(test_retired[i] - phys >= bytes || test_retired[i] == 0);
 }
 
 static void stamp(uint64_t phys, uint64_t frames)
