@@ -19,8 +19,11 @@
 
 struct mm_pools_guard mm_pools_lock(struct mm_pmm *pmm)
 {
-    struct mm_pools_guard guard = {.first = mm_lock_take(&pmm->pool[0].lock)};
+    struct mm_pools_guard guard = {.count = 0};
 
+    if (mm_load_relaxed_u32(&pmm->pool_count) == 0) /* never built: nothing to lock */
+        return guard;
+    guard.first = mm_lock_take(&pmm->pool[0].lock);
     guard.count = mm_load_relaxed_u32(&pmm->pool_count); /* grows under the first lock */
     guard.rest = guard.first;
     for (uint32_t i = 1; i < guard.count; i++)
@@ -32,7 +35,8 @@ void mm_pools_unlock(struct mm_pmm *pmm, struct mm_pools_guard guard)
 {
     for (uint32_t i = guard.count; i-- > 1;)
         mm_lock_release(&pmm->pool[i].lock, guard.rest);
-    mm_lock_release(&pmm->pool[0].lock, guard.first);
+    if (guard.count != 0)
+        mm_lock_release(&pmm->pool[0].lock, guard.first);
 }
 
 /* The chunk's bits, to be changed: those of a whole chunk are not kept (P7). */
@@ -298,6 +302,14 @@ static unsigned piece_take(struct mm_pmm *pmm, const struct mm_place *place, uns
     return tables;
 }
 
+/* Every frame of the chunk is managed, good and single: its record of holes says nothing any more. */
+static bool hole_is_done(const struct mm_pmm_hole *hole)
+{
+    return mm_bits_next(hole->managed, false, 0) == MM_CHUNK_FRAMES &&
+           mm_bits_next(hole->ram, false, 0) == MM_CHUNK_FRAMES &&
+           mm_bits_next(hole->tails, true, 0) == MM_CHUNK_FRAMES;
+}
+
 /* No tails are left: singles only. */
 static void unmix(struct mm_pmm *pmm, struct mm_pmm_pool *pool, uint32_t chunk)
 {
@@ -306,10 +318,12 @@ static void unmix(struct mm_pmm *pmm, struct mm_pmm_pool *pool, uint32_t chunk)
 
     if (mm_bits_next(tails, true, 0) != MM_CHUNK_FRAMES)
         return;
-    if (!has_holes) {
+    if (!has_holes)
         mm_side_give(pmm, pmm->record[chunk].side);
+    else if (hole_is_done(mm_hole_of(pmm, chunk)))
+        has_holes = false;
+    if (!has_holes)
         pmm->record[chunk].side = 0;
-    }
     set_kind(pmm, chunk, mm_chunk_plain_kind(pool, has_holes));
 }
 
@@ -553,9 +567,7 @@ static void piece_add(struct mm_pmm *pmm, const struct mm_place *place, unsigned
         record->free = (uint16_t)(before + count);
     }
     record->fit = (uint8_t)((record->fit & 0xf0u) | MM_FIT_UNKNOWN);
-    if (mm_bits_next(hole->managed, false, 0) == MM_CHUNK_FRAMES &&
-        mm_bits_next(hole->ram, false, 0) == MM_CHUNK_FRAMES &&
-        mm_bits_next(hole->tails, true, 0) == MM_CHUNK_FRAMES) {
+    if (hole_is_done(hole)) {
         record->side = 0;
         set_kind(pmm, place->chunk, mm_chunk_plain_kind(pool, false));
     }
@@ -563,7 +575,7 @@ static void piece_add(struct mm_pmm *pmm, const struct mm_place *place, unsigned
     mm_chunk_changed(pmm, pool, place->chunk, before);
 }
 
-void mm_frames_add(struct mm_pmm *pmm, uint64_t first, uint64_t count, bool taken)
+MM_COLD void mm_frames_add(struct mm_pmm *pmm, uint64_t first, uint64_t count, bool taken)
 {
     for (uint64_t frame = first; frame < first + count;) {
         struct mm_place place = place_that_exists(pmm, frame);
@@ -576,8 +588,8 @@ void mm_frames_add(struct mm_pmm *pmm, uint64_t first, uint64_t count, bool take
 }
 
 /* A range of records; the same kind for all; the set WHOLE a word at a time. */
-void mm_chunks_add(struct mm_pmm *pmm, struct mm_pmm_pool *pool, uint32_t chunk, uint32_t count,
-                   uint32_t number)
+MM_COLD void mm_chunks_add(struct mm_pmm *pmm, struct mm_pmm_pool *pool, uint32_t chunk,
+                           uint32_t count, uint32_t number)
 {
     for (uint32_t i = 0; i < count; i++)
         pmm->record[chunk + i] = (struct mm_pmm_record){

@@ -5,23 +5,48 @@
  * Idea        After each operation the sums; now and then every frame, by address, through
  *             mm_pmm_walk() and mm_pmm_query(), every count that is kept or computed, and
  *             mm_pmm_check().
- * Invariants  I1 free frames of the PMM + `lost` = free cells. Lost frames are side tables that the
- *             PMM made since the last comparison by address, which finds where they are.
+ * Invariants  I1 free frames of the PMM + `lost` = free cells. The frames that the PMM takes for its
+ *             side tables, and gives up again, are no business of a caller: they count as free here,
+ *             and are looked for, by asking, only while it matters where they are.
  * Locking     One thread.
  * Cost        O(frames) for everything.
  * Rejected    Knowing when a side table is made: that is the PMM's own business.
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "pmm_ops_internal.h"
 
-/* ---- sums ---- */
+/* ---- the PMM's own frames ---- */
 
-static void compare_lost(const struct mm_pmm_stats *stats)
+bool ops_is_own(uint32_t i)
 {
-    OPS_CHECK(stats->side_frames >= model.own);
-    machine.lost = stats->side_frames - model.own;
+    struct mm_frame_info info;
+
+    mm_pmm_query(&machine.pmm, mm_frame_phys(model.cell[i].frame), &info);
+    return info.state == MM_FRAME_ALLOCATED;
 }
+
+/* Between these two, nothing is lost and cells are CELL_OWN. */
+static void own_find(void)
+{
+    for (uint32_t i = 0; i < model.cells && machine.lost > 0; i++)
+        if (model.cell[i].state == CELL_FREE && ops_is_own(i)) {
+            OPS_CHECK(model_keep(i));
+            machine.lost--;
+        }
+    OPS_EQ(machine.lost, 0);
+}
+
+static void own_forget(void)
+{
+    machine.lost += model.own;
+    for (uint32_t i = 0; i < model.cells && model.own > 0; i++)
+        if (model.cell[i].state == CELL_OWN)
+            OPS_CHECK(model_unkeep(i));
+}
+
+/* ---- sums ---- */
 
 static void compare_stats(void)
 {
@@ -29,7 +54,7 @@ static void compare_stats(void)
     struct mm_pmm_stats stats;
 
     mm_pmm_get_stats(&machine.pmm, &stats);
-    compare_lost(&stats);
+    machine.lost = stats.side_frames - model.own;
     OPS_EQ(stats.free_frames, model.free - machine.lost);
     OPS_EQ(stats.managed_frames, model.managed);
     OPS_EQ(stats.misuse_count, machine.misuses);
@@ -130,26 +155,6 @@ static uint64_t compare_walk(void)
     return hidden;
 }
 
-/* After a drain only the PMM's own frames are neither free nor a caller's. */
-static void find_lost(void)
-{
-    mm_phys_t cursor = mm_phys(0);
-    struct mm_phys_range run;
-    enum mm_frame_state state;
-
-    while (machine.lost > 0 && mm_pmm_walk(&machine.pmm, &cursor, &run, &state) == MM_OK) {
-        uint32_t i = model_find(mm_frame_of(run.start));
-
-        for (uint64_t n = run.bytes / MM_FRAME_BYTES; n > 0 && state != MM_FRAME_FREE; n--, i++) {
-            if (model.cell[i].state != CELL_FREE)
-                continue;
-            OPS_CHECK(machine.lost > 0 && model_keep(i));
-            machine.lost--;
-        }
-    }
-    OPS_EQ(machine.lost, 0);
-}
-
 /* ---- computed numbers ---- */
 
 /* In tenths of a percent, rounded either way. */
@@ -218,7 +223,7 @@ static void compare_marks(void)
         const struct ops_mark *it = &machine.mark[zone];
         uint64_t free = model.zone_free[zone];
 
-        if (!it->set || !it->settled)
+        if (!it->set || !it->settled || it->unsure)
             continue;
         if (free < it->mark.min_frames)
             OPS_EQ(it->level, MM_MEMORY_MIN);
@@ -244,23 +249,43 @@ static uint64_t in_stock(void)
 static void compare_drained(void)
 {
     machine.host->cpus_answer(machine.cpus);
-    OPS_EQ(mm_pmm_drain(&machine.pmm, MM_DRAIN_WAIT), MM_OK);
+    do {
+        machine.callback_ran = false;
+        OPS_EQ(mm_pmm_drain(&machine.pmm, MM_DRAIN_WAIT), MM_OK);
+    } while (machine.callback_ran);
     machine.host->cpus_answer(machine.answering);
     OPS_EQ(in_stock(), 0);
     compare_stats();
-    find_lost();
+    own_find();
     OPS_EQ(compare_walk(), 0);
     OPS_EQ(in_stock(), 0);
     compare_stats();
     compare_blocks();
     compare_nodes();
     compare_marks();
+    own_forget();
+}
+
+static void fault_tell(void *context, const struct mm_report *report)
+{
+    char line[200];
+
+    (void)context;
+    (void)mm_report_format(line, sizeof line, report);
+    fprintf(stderr, "mm_pmm_check(): %s\n", line);
+}
+
+void ops_check(void)
+{
+    const struct mm_check_sink sink = {fault_tell, NULL};
+
+    OPS_EQ(mm_pmm_check(&machine.pmm, &sink), 0);
 }
 
 void ops_compare_all(bool drain)
 {
     OPS_CHECK(model_sound());
-    OPS_EQ(mm_pmm_check(&machine.pmm, NULL), 0);
+    ops_check();
     for (unsigned n = 0; n < 32 && model.cells > 0; n++)
         ops_compare_frame(model.cell[(machine.op * 7919 + n * 104729) % model.cells].frame + n % 2);
     if (drain) {
@@ -271,7 +296,7 @@ void ops_compare_all(bool drain)
         compare_stats();
         OPS_EQ(hidden, in_stock() + machine.lost);
     }
-    OPS_EQ(mm_pmm_check(&machine.pmm, NULL), 0);
+    ops_check();
     machine.result->compared++;
 }
 
@@ -286,20 +311,40 @@ static bool others_may_hide(bool hard)
     return false;
 }
 
-uint64_t ops_out_of_reach(const struct mm_frame_request *request)
+/* Frames in the stock of others, as far as the request may not have them. */
+static uint64_t in_others_stock(const struct mm_frame_request *request)
 {
-    bool hard = (request->flags & MM_FRAME_TRY_HARD) != 0;
     bool no_wait = (request->flags & MM_FRAME_NO_WAIT) != 0;
-    uint64_t frames = machine.lost;
+    uint64_t frames = 0;
     struct mm_pmm_stats stats;
 
     mm_pmm_get_stats(&machine.pmm, &stats);
-    compare_lost(&stats);
-    if (no_wait || others_may_hide(hard))
+    if (no_wait || others_may_hide((request->flags & MM_FRAME_TRY_HARD) != 0))
         frames += stats.magazine_frames + stats.zeroed_frames;
     if (no_wait)
         frames += stats.depot_frames;
+    return frames;
+}
+
+uint64_t ops_out_of_reach(const struct mm_frame_request *request)
+{
+    uint64_t frames = in_others_stock(request) + machine.lost;
+
     if ((request->flags & MM_FRAME_RESERVE) == 0)
         frames += machine.config.reserve_frames;
     return frames;
+}
+
+bool ops_fits_remain(const struct mm_frame_request *request, const struct model_need *need,
+                     uint64_t wanted)
+{
+    uint64_t lost = machine.lost, least = ops_out_of_reach(request) + wanted;
+    uint64_t fits = model_count_fits(need, least);
+
+    if (fits >= least || fits < wanted || lost == 0)
+        return fits >= least;
+    own_find(); /* now it matters */
+    fits = model_count_fits(need, least);
+    own_forget();
+    return fits >= least - lost;
 }

@@ -81,9 +81,9 @@ static void plan_medium(void)
 {
     plan_low();
     plan_ram(0x100, pick(0xf00, 0x2f00), 0); /* 16 to 48 MiB, across 16 MiB */
-    plan_range(0x3100, pick(1, 0x400), MM_MEM_BOOT_RECLAIM, MM_USE_FREE, 0);
-    plan_range(0x3600, pick(1, 0x100), MM_MEM_USABLE, MM_USE_IMAGE, 0);
-    plan_ram(0x3700, pick(1, 0x900), 0);
+    plan_range(0x3100, pick(1, one_in(2) ? 0x400 : 0x1800), MM_MEM_BOOT_RECLAIM, MM_USE_FREE, 0);
+    plan_range(0x4900, pick(1, 0x500), MM_MEM_USABLE, MM_USE_IMAGE, 0);
+    plan_ram(0x4e00, pick(1, 0x900), 0);
 }
 
 /* Ranges that begin and end near the borders that matter, in chunks and out of step with them. */
@@ -322,6 +322,17 @@ static void distances_fill(uint8_t *distance)
             distance[a * machine.nodes + b] = a == b ? 10 : (uint8_t)(11 + plan_random() % 30);
 }
 
+/* A node whose memory is all covered by something else is none. */
+static void cpu_place(unsigned cpu, unsigned node)
+{
+    enum mm_err expected = MM_ERR_BAD_ARG;
+
+    for (uint32_t i = 0; i < model.cells && expected != MM_OK; i++)
+        if (model.cell[i].node == node)
+            expected = MM_OK;
+    OPS_EQ(mm_pmm_set_cpu_node(&machine.pmm, cpu, node), expected);
+}
+
 static void pmm_build(void)
 {
     uint8_t distance[OPS_NODES_MAX * OPS_NODES_MAX];
@@ -340,10 +351,24 @@ static void pmm_build(void)
     machine.config.meta = machine.meta;
     OPS_EQ(mm_pmm_init(&machine.pmm, &machine.config), MM_OK);
     machine.config.distance = NULL; /* only used during init */
-    for (unsigned cpu = 0; cpu < machine.cpus; cpu++)
-        if (machine.nodes > 1)
-            OPS_EQ(mm_pmm_set_cpu_node(&machine.pmm, cpu, (unsigned)pick(0, machine.nodes - 1)),
-                   MM_OK);
+    for (unsigned cpu = 0; cpu < machine.cpus && machine.nodes > 1; cpu++)
+        cpu_place(cpu, (unsigned)pick(0, machine.nodes - 1));
+}
+
+/* Of no pool is more than a half kept back. */
+static uint64_t reserve_kept(void)
+{
+    uint64_t managed[OPS_NODES_MAX][MM_ZONES] = {{0}}, kept = 0;
+
+    for (uint32_t i = 0; i < model.cells; i++) {
+        const struct model_cell *cell = &model.cell[i];
+
+        managed[cell->node][cell->zone] += cell->state != CELL_OUT ? 1 : 0;
+    }
+    for (unsigned node = 0; node < OPS_NODES_MAX; node++)
+        for (unsigned zone = MM_ZONE_DMA; zone < MM_ZONES; zone++)
+            kept += managed[node][zone] / 2;
+    return kept < machine.config.reserve_frames ? kept : machine.config.reserve_frames;
 }
 
 void ops_machine_start(void)
@@ -363,6 +388,7 @@ void ops_machine_start(void)
     ram_build();
     model_build();
     pmm_build();
+    machine.reserve = reserve_kept();
     machine.answering = machine.cpus;
     machine.host->cpus_answer(machine.cpus);
     mm_pmm_get_stats(&machine.pmm, &machine.start);

@@ -14,7 +14,7 @@
 
 static struct model_cell cells[MODEL_CELLS_MAX];
 static uint32_t lives[MODEL_CELLS_MAX];
-static uint8_t groups[MODEL_CELLS_MAX / MODEL_GROUP];
+static uint64_t free_bits[MODEL_CELLS_MAX / 64];
 
 struct model model;
 
@@ -22,11 +22,11 @@ struct model model;
 
 void model_reset(void)
 {
-    memset(groups, 0, (model.cells + MODEL_GROUP - 1) / MODEL_GROUP);
+    memset(free_bits, 0, (model.cells + 63) / 64 * sizeof free_bits[0]);
     memset(&model, 0, sizeof model);
     model.cell = cells;
     model.live = lives;
-    model.group_free = groups;
+    model.free_bits = free_bits;
 }
 
 unsigned model_zone(uint64_t frame)
@@ -50,12 +50,12 @@ static void cell_set(uint32_t i, enum cell_state state)
     if (cell->state == CELL_FREE) {
         model.free--;
         model.zone_free[cell->zone]--;
-        model.group_free[i / MODEL_GROUP]--;
+        model.free_bits[i / 64] &= ~(UINT64_C(1) << i % 64);
     }
     if (state == CELL_FREE) {
         model.free++;
         model.zone_free[cell->zone]++;
-        model.group_free[i / MODEL_GROUP]++;
+        model.free_bits[i / 64] |= UINT64_C(1) << i % 64;
     }
     if (is_managed(cell->state)) {
         model.managed--;
@@ -65,7 +65,8 @@ static void cell_set(uint32_t i, enum cell_state state)
         model.managed++;
         model.zone_managed[cell->zone]++;
     }
-    model.own += (state == CELL_OWN ? 1u : 0u) - (cell->state == CELL_OWN ? 1u : 0u);
+    model.own -= cell->state == CELL_OWN ? 1 : 0;
+    model.own += state == CELL_OWN ? 1 : 0;
     cell->state = (uint8_t)state;
 }
 
@@ -117,8 +118,7 @@ static bool same_chunk(uint32_t a, uint32_t b)
     return model.cell[a].frame / MODEL_CHUNK == model.cell[b].frame / MODEL_CHUNK;
 }
 
-/* A chunk with memory of two nodes belongs to one of them, and it is not said to which: a pool of
- * its own. */
+/* What becomes of a chunk with memory of two nodes is not said: pools of its own. */
 void model_pools(void)
 {
     uint32_t end;
@@ -132,7 +132,7 @@ void model_pools(void)
             struct model_cell *cell = &model.cell[n];
 
             cell->mixed = mixed;
-            cell->pool = mixed ? 0x10000u + i : cell->node;
+            cell->pool = mixed ? 0x10000u + i * 4 + cell->node : cell->node;
             cell->pool = cell->pool * MM_ZONES + cell->zone;
         }
     }
@@ -223,12 +223,17 @@ static bool continues(const struct model_need *need, uint32_t cell)
            (!need->one_pool || it[1].pool == it->pool);
 }
 
-/* Does no cell from `cell` down to the beginning of its group fit, as can be told at once? */
-static bool group_is_out(const struct model_need *need, uint32_t cell)
+/* The last free cell below `cell`, or MODEL_NONE. */
+static uint32_t free_below(uint32_t cell)
 {
-    uint32_t group = cell / MODEL_GROUP;
+    while (cell > 0) {
+        uint64_t bits = model.free_bits[(cell - 1) / 64] << (63 - (cell - 1) % 64);
 
-    return model.group_free[group] == 0 || model.cell[group * MODEL_GROUP].frame >= need->end;
+        if (bits != 0)
+            return cell - 1 - (uint32_t)__builtin_clzll(bits);
+        cell = (cell - 1) / 64 * 64;
+    }
+    return MODEL_NONE;
 }
 
 /* From the top: the run of fitting cells that begins here; what was counted belongs to no other
@@ -236,23 +241,20 @@ static bool group_is_out(const struct model_need *need, uint32_t cell)
 uint64_t model_count_fits(const struct model_need *need, uint64_t limit)
 {
     uint64_t run = 0, fits = 0;
+    uint32_t last = MODEL_NONE;
 
     if (need->count > model.free)
         return 0;
-    for (uint32_t i = model.cells; i-- > 0 && fits < limit;) {
+    for (uint32_t i = free_below(model.cells); i != MODEL_NONE && fits < limit; i = free_below(i)) {
         const struct model_cell *cell = &model.cell[i];
 
-        if (cell->frame < need->start)
-            break;
-        if (group_is_out(need, i)) {
-            i = i / MODEL_GROUP * MODEL_GROUP;
-            run = 0;
-            continue;
-        }
+        if (cell->frame < need->start || cell->zone < need->zone_min)
+            break; /* both ascend */
         if (!cell_fits(need, cell) || (need->one_pool && need->on_node && cell->mixed))
             run = 0;
         else
-            run = run > 0 && continues(need, i) ? run + 1 : 1;
+            run = run > 0 && i + 1 == last && continues(need, i) ? run + 1 : 1;
+        last = i;
         if (run < need->count || !place_fits(need, cell->frame))
             continue;
         fits++;
@@ -334,6 +336,14 @@ bool model_keep(uint32_t cell)
     return true;
 }
 
+bool model_unkeep(uint32_t cell)
+{
+    if (model.cell[cell].state != CELL_OWN)
+        return false;
+    cell_set(cell, CELL_FREE);
+    return true;
+}
+
 bool model_sound(void)
 {
     uint64_t count[CELL_GONE + 1] = {0};
@@ -343,6 +353,8 @@ bool model_sound(void)
         count[model.cell[i].state]++;
         zone_free[model.cell[i].zone] += model.cell[i].state == CELL_FREE ? 1 : 0;
         if (i > 0 && model.cell[i].frame <= model.cell[i - 1].frame)
+            return false;
+        if ((model.free_bits[i / 64] >> i % 64 & 1) != (model.cell[i].state == CELL_FREE ? 1u : 0u))
             return false;
     }
     for (uint32_t n = 0; n < model.live_count; n++) {

@@ -9,7 +9,7 @@
  *             M2 free, zone_free, managed, zone_managed are the sums over the cells
  *             M3 each allocation is in live[] once: cell[live[n]].live == n
  * Locking     One model, one thread.
- * Cost        40 bytes per frame; a search is O(frames), by groups of 64 where none is free.
+ * Cost        40 bytes per frame; a search is O(frames), and skips by 64 where none is free.
  * Rejected    A model that keeps lists of free blocks: faster, and as doubtful as what it judges.
  */
 #ifndef TEST_MODEL_PMM_MODEL_H
@@ -20,7 +20,6 @@
 
 #define MODEL_CELLS_MAX (1u << 19) /* 2 GiB */
 #define MODEL_NONE      UINT32_MAX
-#define MODEL_GROUP     64u
 #define MODEL_SPANS_MAX 1024u
 #define MODEL_CHUNK     512u /* frames that have one side table */
 
@@ -58,7 +57,7 @@ struct model {
     uint32_t live_count;
     struct model_span span[MODEL_SPANS_MAX];
     uint32_t spans;
-    uint8_t *group_free; /* free cells among each MODEL_GROUP */
+    uint64_t *free_bits; /* of each cell: is it FREE? */
     uint64_t free, managed, own;
     uint64_t zone_free[MM_ZONES], zone_managed[MM_ZONES];
     uint32_t pieces; /* times that memory was added from outside the map */
@@ -117,7 +116,8 @@ bool model_take(uint64_t frame, uint64_t count);
 bool model_give(uint32_t first_cell);
 bool model_add(uint32_t cell, uint64_t count);
 bool model_retire(uint32_t cell); /* FREE: gone. TAKEN: doomed */
-bool model_keep(uint32_t cell);   /* FREE: the PMM's own from now on */
+bool model_keep(uint32_t cell);   /* FREE: the PMM's own */
+bool model_unkeep(uint32_t cell); /* the way back */
 
 /* Sums recounted: M2, M3. */
 bool model_sound(void);

@@ -112,8 +112,8 @@ static void tell(const struct ops_record *record)
         return;
     fprintf(stderr, "  ");
     tell_operation(record);
-    fprintf(stderr, "%s: %s\n", record->interrupted ? ", interrupted" : "",
-            record->done ? mm_err_name(record->err) : "not finished");
+    fprintf(stderr, "%s: %s%s\n", record->interrupted ? ", interrupted" : "",
+            mm_err_name(record->err), record->done ? "" : ", being judged or not finished");
 }
 
 void pmm_ops_tell(void)
@@ -230,17 +230,18 @@ static void operation_run(void)
     operation[i].run();
     record->done = true;
     ops_compare_counts();
-    if (verbose) {
-        tell_bytes(from);
-        tell_operation(record);
-        fprintf(stderr, "\n");
-    }
+    if (!verbose)
+        return;
+    tell_bytes(from);
+    tell_operation(record);
+    fprintf(stderr, "\n");
+    ops_check(); /* who looks on wants to know where it began */
 }
 
 /* Sparser where comparing costs more. */
 static uint64_t compare_interval(void)
 {
-    return 400 + model.cells / 8;
+    return 800 + model.cells / 4;
 }
 
 /* All goes back; whole blocks come back, but for what side tables and retired frames spoil. */
@@ -257,7 +258,7 @@ static void give_all_back(void)
     }
     ops_compare_all(true);
     mm_pmm_get_blocks(&machine.pmm, &blocks);
-    if (model.own == 0 && model.managed == machine.start.managed_frames)
+    if (machine.lost == 0 && model.managed == machine.start.managed_frames)
         OPS_CHECK(memcmp(blocks.free_blocks, machine.start_blocks.free_blocks,
                          sizeof blocks.free_blocks) == 0 ||
                   machine.start.free_frames != machine.start.managed_frames);

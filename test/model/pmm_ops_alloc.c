@@ -64,6 +64,7 @@ void ops_call_begin(bool interruptible)
     machine.used[cpu] = true;
     machine.parked[cpu] = false;
     machine.interrupt_ran = false;
+    machine.callback_ran = false;
     if (interruptible && machine.interrupt_armed)
         fake_interrupt_once(interrupt, NULL, machine.interrupt_plan[0] % 48);
 }
@@ -108,20 +109,29 @@ static bool has_floors(const struct mm_frame_request *request)
            (request->flags & MM_FRAME_RESERVE) == 0;
 }
 
+static uint64_t some_fit(const struct model_need *need)
+{
+    for (uint32_t i = 0; i < model.cells; i++)
+        if (model_fits(need, i))
+            return model.cell[i].frame;
+    return UINT64_MAX;
+}
+
 /* `wanted` places were asked for: 1, or the number of frames in bulk. */
 static void judge_no_memory(const struct mm_frame_request *request, uint64_t wanted)
 {
     struct model_need need = model_need_of(request);
-    uint64_t out_of_reach;
 
     machine.result->no_memory++;
-    if (machine.interrupt_ran || has_floors(request))
-        return;
+    if (machine.interrupt_ran || has_floors(request) || machine.window_part)
+        return; /* side tables must be in the window */
     need.one_pool = need.count > 1; /* across a border: perhaps */
     if (need.on_node && need.count == 1)
         need.one_pool = true; /* as in chunks that several nodes share */
-    out_of_reach = ops_out_of_reach(request);
-    OPS_CHECK(model_count_fits(&need, out_of_reach + wanted) < out_of_reach + wanted);
+    if (ops_fits_remain(request, &need, wanted))
+        pmm_ops_failed(__FILE__, __LINE__,
+                       "no memory, though it fits: at this frame, so many times", some_fit(&need),
+                       model_count_fits(&need, UINT64_MAX));
 }
 
 /* What was received is not what should have been kept for others. */
@@ -133,15 +143,19 @@ static void judge_choice(const struct mm_frame_request *request, uint64_t first)
 
     if (machine.interrupt_ran || need.low)
         return;
-    if ((request->flags & MM_FRAME_RESERVE) == 0)
-        OPS_CHECK(model.free - machine.lost - low >= machine.config.reserve_frames);
-    if (has_floors(request))
+    if ((request->flags & MM_FRAME_RESERVE) != 0)
+        machine.reserve_used = true; /* and what comes back of it may go through the stock */
+    else if (!machine.reserve_used)
+        OPS_CHECK(model.free - machine.lost - low >= machine.reserve);
+    if (has_floors(request) || machine.window_part)
         return;
     hidden = ops_out_of_reach(&(struct mm_frame_request){.flags = MM_FRAME_NO_WAIT});
     if ((request->flags & MM_FRAME_NODE) != 0 &&
         model.cell[model_find(first)].node != request->node) {
-        need.on_node = need.one_pool = true; /* nothing was left there */
-        OPS_CHECK(model_count_fits(&need, hidden + 1) <= hidden);
+        struct model_need there = need; /* nothing was left */
+
+        there.on_node = there.one_pool = true;
+        OPS_CHECK(model_count_fits(&there, hidden + 1) <= hidden);
     }
     /* The highest zone first. With nodes, which comes first is another matter, and of single
      * frames, what is in stock does. */
@@ -438,6 +452,7 @@ void op_alloc_bulk(void)
     if (err == MM_OK) {
         for (uint64_t n = 0; n < count; n++)
             ops_received(&need, mm_frame_of(out[n]), (request.flags & MM_FRAME_ZERO) != 0);
+        machine.reserve_used |= (request.flags & MM_FRAME_RESERVE) != 0;
         machine.result->allocated++;
     } else if (err == MM_ERR_NO_MEMORY) {
         judge_no_memory(&request, count);

@@ -219,6 +219,7 @@ static void some_free(uint64_t *address, uint64_t *count)
 
 static void free_by(unsigned how, uint64_t address, uint64_t count)
 {
+    uint32_t cell = model_find(address / MM_FRAME_BYTES);
     enum mm_err err;
 
     ops_call_begin(false);
@@ -230,6 +231,9 @@ static void free_by(unsigned how, uint64_t address, uint64_t count)
         err = mm_pmm_free(&machine.pmm, mm_phys(address), count);
     ops_call_end();
     ops_record()->err = err;
+    if (err != MM_ERR_MISUSE && cell != MODEL_NONE)
+        pmm_ops_failed(__FILE__, __LINE__, "a wrong free: the frame's state in the model, result",
+                       model.cell[cell].state, err);
     ops_refused(err, address, 1);
 }
 

@@ -16,9 +16,12 @@
 
 /* What is expected of a watermark, per zone. */
 struct ops_mark {
-    bool set, settled; /* settled: the PMM has had reason to look since it was set */
+    bool set;
+    bool settled; /* the PMM has had reason to look since it was set */
+    bool unsure;  /* an interrupt may have told a newer level before an older one */
     struct mm_pmm_watermark mark;
     enum mm_memory_level level;
+    unsigned changes;
 };
 
 struct ops_machine {
@@ -32,14 +35,18 @@ struct ops_machine {
     struct mm_pmm_blocks start_blocks;
     uint64_t hot_next, hot_chunks; /* frame where memory may be plugged in next; room for it */
     uint64_t lost;                 /* frames that the PMM has taken for itself, not known which */
+    uint64_t reserve;              /* frames that ordinary requests leave */
+    uint64_t retired;              /* frames, gone or doomed */
     uint64_t misuses;              /* that the PMM should have counted */
     unsigned cpus, nodes, answering;
+    bool reserve_used;
     bool window_part; /* the window does not show all RAM */
     bool used[OPS_CPUS_MAX], parked[OPS_CPUS_MAX];
     struct ops_mark mark[MM_ZONES];
 
     /* an interrupt that will come into the next operation that may be interrupted */
     bool interrupt_armed, interrupt_ran;
+    bool callback_ran; /* one of a watermark, which put frames into stock */
     uint8_t interrupt_plan[4];
 
     const struct ops_host *host;
@@ -141,14 +148,24 @@ void ops_machine_end(void);
 /* After each operation. */
 void ops_compare_counts(void);
 
+/* mm_pmm_check(), with its faults told. */
+void ops_check(void);
+
 /* Everything. With `drain` the stocks are brought home first, so that nothing is left to guess. */
 void ops_compare_all(bool drain);
 
 /* One frame, or address that is none. */
 void ops_compare_frame(uint64_t frame);
 
-/* How many frames are where the current CPU could not get them; whether any could be. */
+/* Has the PMM taken this free cell for a side table? */
+bool ops_is_own(uint32_t cell);
+
+/* How many frames may be where the current CPU cannot get them for this request. */
 uint64_t ops_out_of_reach(const struct mm_frame_request *request);
+
+/* Are there more disjoint places that fit than frames out of reach, by `wanted` at least? */
+bool ops_fits_remain(const struct mm_frame_request *request, const struct model_need *need,
+                     uint64_t wanted);
 
 /* ---- pmm_frames.c: contents ---- */
 

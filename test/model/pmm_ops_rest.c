@@ -54,10 +54,10 @@ void op_drain(void)
     err = mm_pmm_drain(&machine.pmm, flags);
     ops_call_end();
     record(err, flags, 1);
-    if (machine.interrupt_ran)
+    if (machine.interrupt_ran || machine.callback_ran)
         return;
     for (unsigned cpu = flags != 0 ? machine.answering : 0; cpu < machine.cpus; cpu++)
-        others |= cpu != fake_cpu_current() && !machine.parked[cpu] && machine.used[cpu];
+        others |= cpu != fake_cpu_current() && !machine.parked[cpu];
     mm_pmm_get_stats(&machine.pmm, &stats);
     if (err != MM_OK) {
         OPS_EQ(err, MM_ERR_BUSY);
@@ -95,11 +95,15 @@ void op_zero_ahead(void)
         OPS_EQ(err, MM_ERR_UNSUPPORTED);
     else if (err == MM_ERR_WINDOW)
         OPS_CHECK(machine.window_part);
+    else if (err == MM_ERR_BUSY) /* in the middle of something of this CPU's */
+        OPS_CHECK(machine.interrupt_ran);
     else
         OPS_CHECK(err == MM_OK || err == MM_ERR_EXISTS || err == MM_ERR_NO_MEMORY);
 }
 
 /* ---- memory that goes and comes ---- */
+
+#define HOLES_SPARE 16u /* chunks without holes in which frames can be retired */
 
 /* What retiring a frame in this state answers. */
 static enum mm_err retire_answer(uint32_t cell)
@@ -108,7 +112,6 @@ static enum mm_err retire_answer(uint32_t cell)
     case CELL_FREE:
         return MM_OK;
     case CELL_TAKEN:
-    case CELL_OWN:
         return MM_ERR_BUSY;
     default:
         return MM_ERR_NOT_FOUND;
@@ -124,6 +127,8 @@ void op_retire(void)
     if (ops_byte() % 4 != 0) /* rarely: it never comes back */
         return;
     cell = model_find(frame);
+    if (cell != MODEL_NONE && model.cell[cell].state == CELL_FREE && ops_is_own(cell))
+        return; /* it would go when the PMM gives it up, and nobody sees when that is */
     expected = retire_answer(cell);
     machine.host->cpus_answer(machine.cpus);
     ops_call_begin(false);
@@ -131,14 +136,13 @@ void op_retire(void)
     ops_call_end();
     machine.host->cpus_answer(machine.answering);
     record(err, frame * MM_FRAME_BYTES, 1);
-    if (err == MM_ERR_NO_ROOM && (machine.window_part || machine.config.window == NULL ||
-                                  model.free < 4 + machine.config.reserve_frames))
-        return;
-    if (err == MM_ERR_BUSY && expected == MM_OK && machine.lost > 0)
-        return; /* a side table */
+    if (err == MM_ERR_NO_ROOM && machine.retired >= HOLES_SPARE)
+        return; /* each in another chunk, perhaps */
     OPS_EQ(err, expected);
-    if (err != MM_ERR_NOT_FOUND && model.cell[cell].state != CELL_OWN)
-        OPS_CHECK(model_retire(cell));
+    if (err == MM_ERR_NOT_FOUND)
+        return;
+    machine.retired++;
+    OPS_CHECK(model_retire(cell));
 }
 
 /* What adding [frame, frame + count) answers. */
@@ -171,12 +175,18 @@ static bool has_gone(uint64_t frame, uint64_t count)
 void op_add(void)
 {
     uint32_t cell = (uint32_t)ops_below(model.cells);
-    uint64_t count = 1 + ops_byte() % 12, frame;
+    uint8_t how = ops_byte();
+    uint64_t count = 1 + how % 12, frame;
     enum mm_err err, expected;
 
     for (unsigned n = 0; n < 64 && cell + 1 < model.cells; n++) /* often where it may go well */
         cell += model.cell[cell].state != CELL_OUT ? 1 : 0;
     frame = model.cell[cell].frame;
+    if (how % 4 == 0) /* all that lies there */
+        for (count = 1; cell + count < model.cells && count < 4096 &&
+                        model.cell[cell + count].frame == frame + count &&
+                        model.cell[cell + count].state == CELL_OUT;)
+            count++;
     expected = add_answer(frame, count);
     ops_call_begin(false);
     err = mm_pmm_add(&machine.pmm, mm_frame_phys(frame), count * MM_FRAME_BYTES);
@@ -193,13 +203,15 @@ void op_add(void)
 void op_add_ram(void)
 {
     uint64_t chunks = 1 + ops_byte() % 3, frame = machine.hot_next;
-    unsigned node = ops_byte() % machine.nodes;
+    unsigned node = model.cell[ops_below(model.cells)].node;
     enum mm_err err, expected = MM_OK;
 
     if (machine.window_part)
         return;
-    if (chunks > machine.hot_chunks)
+    if (chunks > machine.hot_chunks) {
+        chunks += 1024; /* room for a few more may be left by chance */
         expected = MM_ERR_NO_ROOM;
+    }
     if (ops_byte() % 4 == 0 && model.cells > 0) { /* known already */
         frame = model.cell[model.cells - 1].frame / MODEL_CHUNK * MODEL_CHUNK;
         expected = MM_ERR_EXISTS;
@@ -238,13 +250,17 @@ static void level_changed(void *arg, enum mm_zone zone, enum mm_memory_level lev
     mm_phys_t frame;
 
     OPS_CHECK(it == &machine.mark[zone] && it->set);
-    OPS_CHECK(change_is_right(it, level, free_frames));
-    OPS_CHECK(free_frames <= model.zone_managed[zone]);
+    it->unsure |= machine.interrupt_ran; /* what the code below is about to tell may be older */
+    if (!it->unsure && !change_is_right(it, level, free_frames))
+        pmm_ops_failed(__FILE__, __LINE__, "a level that is not so: new level, frames in the pools",
+                       level, free_frames);
     it->level = level;
     it->settled = true;
     machine.result->level_changes++;
-    if (machine.result->level_changes % 4 == 0 && mm_pmm_alloc_frame(&machine.pmm, &frame) == MM_OK)
-        OPS_EQ(mm_pmm_free_frame(&machine.pmm, frame), MM_OK);
+    if (++it->changes % 4 != 0 || mm_pmm_alloc_frame(&machine.pmm, &frame) != MM_OK)
+        return;
+    OPS_EQ(mm_pmm_free_frame(&machine.pmm, frame), MM_OK);
+    machine.callback_ran = true;
 }
 
 void op_mark(void)
@@ -273,10 +289,14 @@ void op_mark(void)
 
 /* ---- tags ---- */
 
+/* Of a chunk that nodes share, each has its own table, or none: not known. */
 static void tag_made(uint32_t cell)
 {
     uint64_t chunk = model.cell[cell].frame / MODEL_CHUNK;
 
+    model.cell[cell].has_table = true;
+    if (model.cell[cell].mixed)
+        return;
     while (cell > 0 && model.cell[cell - 1].frame / MODEL_CHUNK == chunk)
         cell--;
     for (; cell < model.cells && model.cell[cell].frame / MODEL_CHUNK == chunk; cell++)
@@ -292,16 +312,16 @@ void op_tag(void)
     uint16_t *tag = NULL, value = (uint16_t)ops_number(2);
     enum mm_err err;
 
-    if (it->state == CELL_OWN)
-        return; /* nobody else's business */
     ops_call_begin(false);
     err = mm_pmm_tag(&machine.pmm, mm_frame_phys(it->frame), create, &tag);
     ops_call_end();
     record(err, it->frame * MM_FRAME_BYTES, 1);
     if (machine.config.window == NULL) {
         OPS_EQ(err, MM_ERR_UNSUPPORTED);
-    } else if (!managed || (!create && !it->has_table && err != MM_OK)) { /* they come in fours */
+    } else if (!managed) {
         OPS_EQ(err, MM_ERR_NOT_FOUND);
+    } else if (err == MM_ERR_NOT_FOUND) {
+        OPS_CHECK(!create && !it->has_table); /* one for a neighbour may serve this chunk, too */
     } else if (err == MM_ERR_NO_MEMORY) {
         OPS_CHECK(!it->has_table && create);
         OPS_CHECK((machine.config.flags & MM_PMM_NO_FLOORS) == 0 ||

@@ -62,8 +62,8 @@ static void round_run(uint64_t ops, struct ops_result *result)
     struct ops_host host = test_host;
 
     host.failed = failed;
-    source = (struct ops_source){.random =
-                                     (mm_test_seed() + round_number) * UINT64_C(0xd1342543de82ef95),
+    source = (struct ops_source){.random = mm_test_seed() * UINT64_C(0xd1342543de82ef95) +
+                                           (round_number << 32),
                                  .kept = kept,
                                  .kept_max = getenv("MM_SOAK_KEEP") != NULL ? KEPT_MAX : 0};
     test_ops_run(&source, ops, &host, result, told);
