@@ -140,12 +140,30 @@ bool mm_pool_single(struct mm_pmm *pmm, const struct mm_frame_want *want, struct
 
 /* ---- blocks and runs from the pools ---- */
 
+/* Does each pool of [first, first + count) keep what it must? */
+static bool leaves_floors(const struct mm_pmm *pmm, const struct mm_frame_want *want,
+                          uint64_t first)
+{
+    uint64_t end = first + want->count;
+
+    while (first < end) {
+        const struct mm_pmm_region *region = mm_region_of(pmm, first);
+        uint64_t stop = mm_min_u64(end, region->end);
+
+        if (stop - first > mm_pool_open(mm_pool_of(pmm, region), want))
+            return false;
+        first = stop;
+    }
+    return true;
+}
+
 /* The frames of a search become an allocation; `reserved` tables, for the ends of a run, are used or
  * released. */
 static bool take_found(struct mm_pmm *pmm, const struct mm_frame_want *want,
                        const struct mm_pmm_pool *only, unsigned reserved, uint64_t *first)
 {
-    bool found = mm_frames_find(pmm, want, only, first);
+    bool found = mm_frames_find(pmm, want, only, first) &&
+                 (only != NULL || leaves_floors(pmm, want, *first));
 
     if (found)
         reserved -= mm_frames_take(pmm, *first, want->count);
@@ -190,7 +208,8 @@ static MM_COLD bool take_across(struct mm_pmm *pmm, const struct mm_frame_want *
         return false;
     guard = mm_pools_lock(pmm);
     for (uint32_t i = 0; i < guard.count; i++)
-        open += pmm->pool[i].zone != MM_ZONE_LOW ? mm_pool_open(&pmm->pool[i], want) : 0;
+        if (pmm->pool[i].zone != MM_ZONE_LOW && mm_zone_start(pmm->pool[i].zone) < want->end)
+            open += mm_pool_open(&pmm->pool[i], want);
     for (uint32_t i = guard.count; want->count <= open && i-- > 0;)
         if (mm_side_reserve(pmm, &pmm->pool[i], 2)) {
             found = take_found(pmm, want, NULL, 2, first);
