@@ -21,8 +21,9 @@
 #define ROUNDS    4u
 #define SINGLES   25u
 #define KEPT      5u
-#define NMI_STEPS 16u   /* one in so many instructions */
-#define SPOILT    2048u /* free frames in chunks with holes; more than there should be */
+#define NMI_STEPS 16u    /* one in so many instructions */
+#define SPOILT    16384u /* free frames in chunks with holes; more than there should be */
+#define NO_FRAME  1u     /* no address of a frame */
 
 static struct {
     uint64_t frame[KEPT];
@@ -152,26 +153,39 @@ static uint64_t in_magazines(void)
 }
 
 /* Single frames are taken from chunks with holes first, and such frames are never kept in stock: hold
- * all of them, so that the magazine is what is used. Small machines keep no stock. */
-static unsigned hold_what_is_not_kept(uint64_t *held)
+ * all of them, each with the address of the one before, so that the magazine is what is used. Returns
+ * the last; NO_FRAME on small machines, which keep no stock. */
+static uint64_t hold_what_is_not_kept(void)
 {
     struct mm_pmm_stats stats;
+    uint64_t held = NO_FRAME;
 
     mm_pmm_get_stats(&mm_default.pmm, &stats);
     if (stats.zone_managed_frames[MM_ZONE_DMA32] < SPOILT)
-        return 0;
+        return held;
     for (unsigned count = 0; count < SPOILT; count++) {
-        uint64_t before;
+        uint64_t frame = test_frame();
+        uint64_t before = in_magazines();
 
-        held[count] = test_frame();
-        before = in_magazines();
-        test_free(held[count], 1);
+        test_free(frame, 1);
         if (in_magazines() > before)
-            return count;
-        held[count] = test_frame();
+            return held;
+        frame = test_frame();
+        test_direct(frame)[0] = held;
+        held = frame;
     }
-    CHECK_EQUAL(in_magazines(), SPOILT); /* no freed frame stayed in stock */
-    return 0;
+    CHECK(held == NO_FRAME); /* no freed frame stayed in stock */
+    return held;
+}
+
+static void give_what_was_held(uint64_t held)
+{
+    while (held != NO_FRAME) {
+        uint64_t before = test_direct(held)[0];
+
+        test_free(held, 1);
+        held = before;
+    }
 }
 
 /* Rounds of the main code with `handler` after each instruction. */
@@ -198,15 +212,13 @@ static void step_rounds(trap_handler *handler)
 /* Once with frames that pass through the stock, once with such as go to their pool each time. */
 static void run_with(trap_handler *handler)
 {
-    static uint64_t held[SPOILT];
-    unsigned held_count;
+    uint64_t held;
 
     snapshot_take(&snapshot_before);
     step.steps = step.taken = step.given = step.busy = step.failures = 0;
-    held_count = hold_what_is_not_kept(held);
+    held = hold_what_is_not_kept();
     step_rounds(handler);
-    while (held_count > 0)
-        test_free(held[--held_count], 1);
+    give_what_was_held(held);
     step_rounds(handler);
     CHECK(step.steps > 1000 && step.taken > 100 && step.given > 100);
     for (unsigned i = 0; i < KEPT; i++) {
