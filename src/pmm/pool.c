@@ -52,28 +52,25 @@ static uint64_t *bits_open(struct mm_pmm *pmm, uint32_t chunk)
 
 /* ---- single frames ---- */
 
-/* The chunk to take single frames from, or MM_CHUNK_NONE. Leftovers of chunks with blocks are kept
- * for blocks while there are whole chunks in plenty. */
-static uint32_t fullest_chunk(const struct mm_pmm *pmm, struct mm_pmm_pool *pool)
+/* The set to take single frames from, or MM_SET_NONE. Leftovers of chunks with blocks are kept for
+ * blocks while there are whole chunks in plenty. */
+static unsigned fullest_set(const struct mm_pmm *pmm, const struct mm_pmm_pool *pool)
 {
     uint32_t sets = pool->sets.not_empty;
 
     if (sets == 0)
-        return MM_CHUNK_NONE;
+        return MM_SET_NONE;
     if ((sets & ((1u << MM_SET_WHOLE) - 1)) == 0 && mm_load_relaxed_u8(&pmm->scarce) != 0 &&
         sets >> MM_SET_MIXED != 0)
         sets &= ~(1u << MM_SET_WHOLE);
-    return pool->chunk_first + mm_set_first(&pool->sets, mm_lowest_bit(sets));
+    return mm_lowest_bit(sets);
 }
 
 /* Up to `want` of the chunk's free frames, lowest first. */
-static unsigned chunk_take(struct mm_pmm *pmm, struct mm_pmm_pool *pool, uint32_t chunk,
-                           unsigned want, mm_phys_t *out)
+static unsigned bits_take(struct mm_pmm *pmm, uint32_t chunk, unsigned want, mm_phys_t *out)
 {
     uint64_t base = mm_chunk_frame(pmm, chunk);
-    struct mm_pmm_record *record = &pmm->record[chunk];
     uint64_t *words = bits_open(pmm, chunk);
-    unsigned before = record->free;
     unsigned got = 0;
 
     for (unsigned word = 0; word < MM_CHUNK_WORDS && got < want; word++) {
@@ -83,24 +80,41 @@ static unsigned chunk_take(struct mm_pmm *pmm, struct mm_pmm_pool *pool, uint32_
             out[got++] = mm_frame_phys(base + word * 64 + mm_lowest_bit(bits));
         words[word] = bits;
     }
-    record->free = (uint16_t)(before - got);
-    mm_chunk_changed(pmm, pool, chunk, before);
     return got;
 }
 
+/* In fragmented memory a chunk gives one frame or two: leaving its set is most of the work, and the
+ * pool's counts are changed once for all of them. */
 unsigned mm_pool_take_singles(struct mm_pmm *pmm, struct mm_pmm_pool *pool, unsigned want,
                               mm_phys_t *out)
 {
+    unsigned emptied = 0; /* frames of chunks that have none left */
+    unsigned loose = 0;   /* of them, such as loose_frames counts */
     unsigned got = 0;
+    unsigned set;
 
     MM_ASSERT_LOCKED(&pool->lock);
-    while (got < want) {
-        uint32_t chunk = fullest_chunk(pmm, pool);
+    while (got < want && (set = fullest_set(pmm, pool)) != MM_SET_NONE) {
+        uint32_t member = mm_set_first(&pool->sets, set);
+        struct mm_pmm_record *record = &pmm->record[pool->chunk_first + member];
+        unsigned before = record->free;
+        unsigned taken = bits_take(pmm, pool->chunk_first + member,
+                                   before < want - got ? before : want - got, out + got);
 
-        if (chunk == MM_CHUNK_NONE)
-            break;
-        got += chunk_take(pmm, pool, chunk, want - got, out + got);
+        got += taken;
+        record->free = (uint16_t)(before - taken);
+        if (taken < before || set == MM_SET_WHOLE) {
+            mm_chunk_changed(pmm, pool, pool->chunk_first + member, before);
+            continue;
+        }
+        MM_RACE_WRITE(record, sizeof *record);
+        mm_set_remove(&pool->sets, set, member);
+        record->set = MM_SET_NONE;
+        emptied += taken;
+        loose += set >= MM_SET_FULLEST && set <= MM_SET_EMPTIEST ? taken : 0;
     }
+    mm_store_relaxed_u64(&pool->free_frames, pool->free_frames - emptied);
+    mm_store_relaxed_u32(&pool->loose_frames, pool->loose_frames - loose);
     return got;
 }
 
