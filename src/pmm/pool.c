@@ -1,7 +1,8 @@
 /*
  * pool.c - the frames of a pool: taken from the fullest chunk that fits, and put back.
  *
- * Problem     Which free frame is handed out decides whether 2 MiB blocks are still there next week.
+ * Problem     Which free frame is handed out decides whether 2 MiB blocks are still there next
+ *             week.
  * Idea        Single frames come from the fullest chunk that has any; small blocks from chunks that
  *             have blocks already; only when there is none from a whole chunk. So chunks that are
  *             nearly empty become empty, and the whole ones stay. Each transition changes bits,
@@ -316,7 +317,8 @@ static unsigned piece_take(struct mm_pmm *pmm, const struct mm_place *place, uns
     return tables;
 }
 
-/* Every frame of the chunk is managed, good and single: its record of holes says nothing any more. */
+/* Every frame of the chunk is managed, good and single: its record of holes says nothing any
+ * more. */
 static bool hole_is_done(const struct mm_pmm_hole *hole)
 {
     return mm_bits_next(hole->managed, false, 0) == MM_CHUNK_FRAMES &&
@@ -430,6 +432,20 @@ static uint32_t plain_chunk_with(struct mm_pmm *pmm, struct mm_pmm_pool *pool, u
     return MM_CHUNK_NONE;
 }
 
+/* Would tails in this chunk be the first? */
+static bool needs_table(const struct mm_pmm *pmm, uint32_t chunk)
+{
+    unsigned kind = mm_kind_of(pmm, chunk);
+
+    return mm_kind_base(kind) == MM_KIND_PLAIN && !mm_kind_has_holes(kind);
+}
+
+bool mm_frames_need_tables(const struct mm_pmm *pmm, uint64_t first, uint64_t count)
+{
+    return count > 1 && (needs_table(pmm, place_that_exists(pmm, first).chunk) ||
+                         needs_table(pmm, place_that_exists(pmm, first + count - 1).chunk));
+}
+
 static uint32_t chunk_for_block(struct mm_pmm *pmm, struct mm_pmm_pool *pool, unsigned order)
 {
     uint32_t mixed = pool->sets.not_empty >> (MM_SET_MIXED + order);
@@ -449,18 +465,21 @@ static uint32_t chunk_for_block(struct mm_pmm *pmm, struct mm_pmm_pool *pool, un
 bool mm_pool_take_small(struct mm_pmm *pmm, struct mm_pmm_pool *pool, unsigned order,
                         uint64_t count, uint64_t *first)
 {
-    unsigned used = 0;
-    uint32_t chunk;
+    uint32_t chunk = chunk_for_block(pmm, pool, order);
+    unsigned tables = 0;
 
     MM_ASSERT_LOCKED(&pool->lock);
-    if (!mm_side_reserve(pmm, pool, 1))
-        return false;
-    chunk = chunk_for_block(pmm, pool, order);
+    if (chunk != MM_CHUNK_NONE && needs_table(pmm, chunk)) {
+        if (!mm_side_reserve(pmm, pool, 1))
+            return false;
+        tables = 1;
+        chunk = chunk_for_block(pmm, pool, order); /* the table may have taken a frame of it */
+    }
     if (chunk != MM_CHUNK_NONE) {
         *first = mm_chunk_frame(pmm, chunk) + mm_chunk_find(mm_chunk_bits(pmm, chunk), order);
-        used = mm_frames_take(pmm, *first, count);
+        tables -= mm_frames_take(pmm, *first, count);
     }
-    mm_side_release(pmm, 1 - used);
+    mm_side_release(pmm, tables);
     return chunk != MM_CHUNK_NONE;
 }
 
@@ -552,7 +571,8 @@ bool mm_pool_give_large(struct mm_pmm *pmm, struct mm_pmm_pool *pool, uint32_t c
     for (uint32_t i = 1; i < count; i++)
         if (mm_kind_of(pmm, chunk + i) != MM_KIND_TAIL)
             return false;
-    /* What comes behind must begin something else; at the end of a region that is not known here. */
+    /* What comes behind must begin something else; at the end of a region that is not known
+     * here. */
     if (at + count == pool->sets.chunks ||
         pmm->record[chunk + count].number != pmm->record[chunk].number + count ||
         is_tail(pmm, chunk + count, 0))
