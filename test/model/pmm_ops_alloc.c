@@ -124,7 +124,7 @@ static void judge_no_memory(const struct mm_frame_request *request, uint64_t wan
 
     machine.result->no_memory++;
     if (machine.interrupt_ran || has_floors(request) || machine.window_part)
-        return; /* side tables must be in the window */
+        return;                     /* side tables must be in the window */
     need.one_pool = need.count > 1; /* across a border: perhaps */
     if (need.on_node && need.count == 1)
         need.one_pool = true; /* as in chunks that several nodes share */
