@@ -87,8 +87,9 @@ struct mm_frame_request {
  */
 enum mm_pin {
     MM_PIN_IRQ = 0,     /* interrupts off: right in every kernel */
-    MM_PIN_PREEMPT = 1, /* mm_host_preempt_off() and _on() of your MM_CPU_HEADER; between them the
-                         * thread is neither switched nor moved. Without them: UNSUPPORTED */
+    MM_PIN_PREEMPT = 1, /* mm_host_preempt_off() and _on() of your MM_CPU_HEADER, which also
+                         * defines MM_HOST_PREEMPT; between them the thread is neither switched nor
+                         * moved. In NMI, too, if that calls the PMM. Without them: UNSUPPORTED */
     MM_PIN_LOCK = 2,    /* nothing is promised: a locked exchange for each operation */
     MM_PIN_NONE = 3     /* one CPU, or one thread for each CPU index, and no switch inside libmm */
 };
@@ -107,15 +108,15 @@ struct mm_pmm {
     /* constant after init */
     enum mm_pin pin;
     uint32_t cpu_count;
-    struct mm_pmm_cpu *cpu;       /* one record each */
-    struct mm_pmm_region *region; /* physical regions: sorted, then those added later */
+    struct mm_pmm_cpu *cpu;         /* one record each */
+    struct mm_pmm_region *region;   /* physical regions: sorted, then those added later */
     struct mm_pmm_section *section; /* which chunk, or which regions, an address belongs to */
-    uint8_t *kind;                /* (A) of each chunk (2 MiB): what its frames may be freed as */
-    uint64_t (*bitmap)[8];        /* of each chunk: 1 = free */
-    struct mm_pmm_record *record; /* of each chunk */
-    uint8_t *owner;               /* of each frame: 1 = a caller's; NULL in the release build */
-    uint64_t *tag_directory;      /* (A) side tables of tags, see mm_pmm_tag() */
-    struct mm_pmm_pool *pool;     /* by node and zone */
+    uint8_t *kind;                  /* (A) of each chunk (2 MiB): what its frames may be freed as */
+    uint64_t (*bitmap)[8];          /* of each chunk: 1 = free */
+    struct mm_pmm_record *record;   /* of each chunk */
+    uint8_t *owner;                 /* of each frame: 1 = a caller's; NULL in the release build */
+    uint64_t *tag_directory;        /* (A) side tables of tags, see mm_pmm_tag() */
+    struct mm_pmm_pool *pool;       /* by node and zone */
     struct mm_pmm_node *node;
     struct mm_pmm_watch *watch;     /* of each zone */
     struct mm_pmm_side *side;       /* side tables of chunks with blocks and holes */
@@ -164,18 +165,22 @@ struct mm_pmm_config {
     uint32_t flags;          /* MM_PMM_* */
     uint32_t distance_nodes; /* rows of `distance`; 0 = every other node is as far */
     const uint8_t *distance; /* as mm_numa_read_slit() fills it. Only used during init */
-    uint64_t reserve_frames; /* kept back for MM_FRAME_RESERVE, beside the floors */
-    uint64_t hotplug_bytes;  /* RAM that the map does not know and mm_pmm_add() may bring later */
+    uint64_t reserve_frames; /* kept back in the pools for MM_FRAME_RESERVE, beside the floors, from
+                              * the highest zone down; at most half of each pool */
+    uint64_t hotplug_bytes;  /* RAM that the map does not know and mm_pmm_add_ram() may bring */
 };
 
 /*
  * Bytes of metadata that a PMM of this configuration needs (its `meta` and `meta_bytes` are not
- * looked at): about 42 KiB per GiB of RAM (without a window 102), 2.75 KiB per CPU; in the hardened
- * and debug builds one byte for each frame, 256 KiB per GiB, as well. They grow with the RAM in the
- * map, not with its highest address. Take them with mm_memmap_take() as MM_USE_KEEP: as early
- * memory they would be allocated frames, and a wrong free would hand them out.
+ * looked at): about 43 KiB per GiB of RAM and 35 KiB; 2.7 KiB for each CPU, 17 KiB for each node. If
+ * there is no window, or it does not show all usable memory, 30 KiB per GiB more, since side tables
+ * cannot grow then. The hardened and debug builds add one byte for each frame, 256 KiB per GiB. All
+ * grow with the RAM in the map, not with its highest address. Ask when the map is as mm_pmm_init()
+ * will see it but for the metadata themselves, and take those with mm_memmap_take() as MM_USE_KEEP:
+ * as early memory they would be allocated frames, and a wrong free would hand them out.
  *
- * Returns  MM_OK | MM_ERR_BAD_ARG (map not finished, cpu_count)
+ * Returns  MM_OK | MM_ERR_BAD_ARG (map not finished, cpu_count) | MM_ERR_UNSUPPORTED (more than
+ *          2 PiB of RAM, or RAM above 2^53)
  * Context  boot; O(ranges)
  */
 MM_NODISCARD enum mm_err mm_pmm_meta_bytes(const struct mm_pmm_config *config, uint64_t *out);
@@ -207,16 +212,19 @@ MM_NODISCARD static inline enum mm_err mm_pmm_init(struct mm_pmm *pmm,
  *          > MM_ORDER_MAX, not a power of two, both order and count, boundary smaller than the
  *          block, flags that exclude each other) | MM_ERR_UNSUPPORTED (MM_FRAME_ZERO without a
  *          window) | MM_ERR_WINDOW (MM_FRAME_ZERO outside the window; nothing is taken)
- *          | MM_ERR_BUSY (MM_FRAME_NO_WAIT alone)
+ *          | MM_ERR_BUSY (MM_FRAME_NO_WAIT alone; for that, limits that are no zone's end are
+ *          UNSUPPORTED)
  * Cost     one frame from the magazine: about a dozen plain loads and stores. Order 9, and its
  *          failure: O(1). Orders 1 to 8: O(1) while a chunk that has blocks already, or a whole
- *          one, has room, else O(chunks). Orders 10 to 18, runs: O(whole chunks / 64). What asks
- *          for more than a zone (lowest, odd alignment, boundary): O(RAM / 2 MiB). TRY_HARD: and
- *          one call of mm_host_run_on() for each CPU that has frames in stock and is not parked
+ *          one, has room, else O(chunks). Orders 10 to 18: O(whole chunks / 64). Runs of more than
+ *          256 frames, and what asks for more than a zone (lowest, odd alignment, boundary): first
+ *          fit, O(RAM / 2 MiB + free pieces passed over), with interrupts off. TRY_HARD: and one
+ *          call of mm_host_run_on() for each CPU that runs and has not answered
  * Note     NO_MEMORY without TRY_HARD: the pools that the request may use had nothing that fits,
- *          nor had the depots, parked CPUs and this one; other CPUs may have had up to 256 frames
- *          each. With it, and a host that runs what mm_host_run_on() is given: at an instant within
- *          the call nothing that fits was free anywhere
+ *          nor had the depots, parked CPUs and this one (unless the call interrupted this CPU in the
+ *          middle of another one); each other CPU may have had up to 320 frames. With TRY_HARD, if
+ *          each CPU answered (mm_pmm_drain()): at an instant within the call nothing that fits was
+ *          free anywhere. A block lies in one zone and one node, unless nodes meet within 2 MiB
  */
 MM_NODISCARD enum mm_err mm_pmm_alloc(struct mm_pmm *pmm, const struct mm_frame_request *request,
                                       mm_phys_t *out);
@@ -251,14 +259,16 @@ MM_NODISCARD enum mm_err mm_pmm_free_no_wait(struct mm_pmm *pmm, mm_phys_t frame
  *
  * @out     has room for `count`; on an error nothing is taken, and what was there is lost
  * Returns  as mm_pmm_alloc()
- * Cost     O(count); locks are held for at most 64 frames at a time
+ * Cost     O(count), locks held for at most 64 frames at a time; with limits inside a zone each
+ *          frame is a search
  */
 MM_NODISCARD enum mm_err mm_pmm_alloc_bulk(struct mm_pmm *pmm,
                                            const struct mm_frame_request *request, size_t count,
                                            mm_phys_t *out);
 
-/* Give back `count` single frames. Each is checked as by mm_pmm_free(); a bad one is reported and
- * skipped. Returns MM_OK | MM_ERR_MISUSE (at least one was bad). */
+/* Give back `count` single frames. Each is checked as by mm_pmm_free(); a bad one is reported (in
+ * the release build the first, and how many) and skipped. Returns MM_OK | MM_ERR_MISUSE (at least one
+ * was bad). */
 enum mm_err mm_pmm_free_bulk(struct mm_pmm *pmm, const mm_phys_t *frames, size_t count);
 
 /*
@@ -274,8 +284,10 @@ enum mm_err mm_pmm_free_bulk(struct mm_pmm *pmm, const mm_phys_t *frames, size_t
 MM_NODISCARD enum mm_err mm_pmm_add(struct mm_pmm *pmm, mm_phys_t start, uint64_t bytes);
 
 /*
- * The same for RAM that the map did not know: hot-plug, or memory found later. 2 MiB-aligned, of
- * one node, beyond everything known. Uses up room that config.hotplug_bytes asked for.
+ * The same for RAM that the map did not know: hot-plug, or memory found later. 2 MiB-aligned, no
+ * part of it in a 2 MiB piece with known RAM, of a node that the map knew. Uses up room that
+ * config.hotplug_bytes asked for; at most 8 times, once more for each zone border inside. Floors and
+ * reserve stay as they are.
  *
  * Returns  MM_OK | MM_ERR_BAD_ARG | MM_ERR_EXISTS (overlaps what is known)
  *          | MM_ERR_NO_ROOM (no such room left in the metadata) | MM_ERR_UNSUPPORTED (below 2 MiB)
@@ -357,8 +369,9 @@ struct mm_pmm_watermark {
     void *arg;
 };
 
-/* Watch `zone`; `mark` is copied, NULL ends it. Returns MM_OK | MM_ERR_BAD_ARG. Context: thread,
- * serialised with itself. */
+/* Watch `zone`; `mark` is copied, NULL ends it, but a call that has begun may still come. Where
+ * several CPUs, or an interrupt and what it interrupted, change the level, calls may come out of
+ * order. Returns MM_OK | MM_ERR_BAD_ARG. Context: thread, serialised with itself. */
 MM_NODISCARD enum mm_err mm_pmm_set_watermark(struct mm_pmm *pmm, enum mm_zone zone,
                                               const struct mm_pmm_watermark *mark);
 
@@ -372,7 +385,8 @@ MM_NODISCARD enum mm_err mm_pmm_set_watermark(struct mm_pmm *pmm, enum mm_zone z
  * @out     receives a pointer that is valid for the life of the PMM
  * Returns  MM_OK | MM_ERR_NOT_FOUND (not managed; or no table yet and `create` is false)
  *          | MM_ERR_NO_MEMORY | MM_ERR_WINDOW | MM_ERR_UNSUPPORTED (no window)
- * Cost     O(1), no lock once the table is there
+ * Cost     O(1); no lock once the table is there, but for a frame whose 2 MiB piece holds others
+ *          that are not managed
  */
 MM_NODISCARD enum mm_err mm_pmm_tag(struct mm_pmm *pmm, mm_phys_t frame, bool create,
                                     uint16_t **out);
@@ -393,7 +407,7 @@ struct mm_frame_info {
 };
 
 /* What the PMM knows of the frame that holds `phys`; frames in stock are FREE. Cannot fail: an
- * address that is no memory is UNMANAGED. Cost: O(run length / 64 + CPUs). */
+ * address that is no memory is UNMANAGED. Cost: O(run length / 64 + what is in stock). */
 void mm_pmm_query(struct mm_pmm *pmm, mm_phys_t phys, struct mm_frame_info *out);
 
 /*
@@ -404,6 +418,7 @@ void mm_pmm_query(struct mm_pmm *pmm, mm_phys_t phys, struct mm_frame_info *out)
  * Note     exact when nobody else allocates meanwhile; else each run was true at its moment. The
  *          first call brings home what is in stock, as mm_pmm_drain() without waiting: frames in
  *          the stock of a CPU that runs and has not answered look allocated
+ * Cost     O(run length / 64), whole free chunks O(1); with interrupts off
  */
 MM_NODISCARD enum mm_err mm_pmm_walk(struct mm_pmm *pmm, mm_phys_t *cursor,
                                      struct mm_phys_range *run, enum mm_frame_state *state);
@@ -423,7 +438,7 @@ struct mm_pmm_stats {
 };
 
 /* Exact when quiet; else free_frames is off by at most the number of frames that others take and
- * give during the call. Cost: O(pools + what is in stock). */
+ * give during the call. A frame that is being zeroed ahead counts as allocated. Cost: O(pools + what is in stock). */
 void mm_pmm_get_stats(struct mm_pmm *pmm, struct mm_pmm_stats *out);
 
 /* Managed and free frames of one node; zero for a node that is not there. */

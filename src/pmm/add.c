@@ -9,7 +9,7 @@
  *             is allocated when it is freed.
  * Invariants  A1 a region is published after its chunks are in place, its pool before it is reachable
  *             A2 a frame that is managed and not RAM leaves when it is freed (P2)
- * Locking     add_lock for all of it; inside it the pools' locks.
+ * Locking     The pools' locks; around them add_lock for all but mm_pmm_add().
  * Cost        O(frames / 64), or O(chunks).
  * Rejected    Sorting new regions in: readers without a lock would need a second table.
  */
@@ -19,30 +19,52 @@
 
 /* ---- memory that the map knew ---- */
 
-/* Is each frame of [first, end) in a region, RAM, and not managed? */
+static bool bit_is_set(const uint64_t *bits, unsigned index)
+{
+    return (bits[index / 64] >> (index % 64) & 1) != 0;
+}
+
+/* May frames [index, index + count) of a chunk join? */
+static enum mm_err piece_may_join(const struct mm_pmm *pmm, uint32_t chunk, unsigned index,
+                                  unsigned count)
+{
+    const struct mm_pmm_hole *hole = mm_hole_of(pmm, chunk);
+
+    if (hole == NULL)
+        return mm_kind_base(mm_kind_of(pmm, chunk)) == MM_KIND_UNUSED ? MM_ERR_UNSUPPORTED
+                                                                      : MM_ERR_EXISTS;
+    for (unsigned i = mm_bits_next(hole->ram, false, index); i < index + count;
+         i = mm_bits_next(hole->ram, false, i + 1))
+        if (!bit_is_set(hole->managed, i))
+            return MM_ERR_UNSUPPORTED;
+    return mm_bits_next(hole->managed, true, index) < index + count ? MM_ERR_EXISTS : MM_OK;
+}
+
+/* Is each frame of [first, end) in a region, RAM, and not managed? What is no RAM weighs more. */
 static enum mm_err may_join(const struct mm_pmm *pmm, uint64_t first, uint64_t end)
 {
     enum mm_err err = MM_OK;
 
-    for (uint64_t frame = first; frame < end; frame++) {
-        const struct mm_pmm_hole *hole;
+    while (first < end) {
         struct mm_place place;
-        uint64_t bit = UINT64_C(1) << (frame % 64);
+        enum mm_err piece_err;
+        uint64_t piece;
 
-        if (!mm_place_of(pmm, frame, &place))
+        if (!mm_place_of(pmm, first, &place))
             return MM_ERR_UNSUPPORTED;
-        hole = mm_hole_of(pmm, place.chunk);
-        if (mm_kind_base(mm_kind_of(pmm, place.chunk)) == MM_KIND_UNUSED)
-            return MM_ERR_UNSUPPORTED;
-        if (hole == NULL || (hole->managed[place.index / 64] & bit) != 0)
-            err = MM_ERR_EXISTS;
-        else if ((hole->ram[place.index / 64] & bit) == 0)
-            return MM_ERR_UNSUPPORTED;
+        piece =
+            mm_min_u64(MM_CHUNK_FRAMES - place.index, mm_min_u64(end, place.region->end) - first);
+        piece_err = piece_may_join(pmm, place.chunk, place.index, (unsigned)piece);
+        if (piece_err == MM_ERR_UNSUPPORTED)
+            return piece_err;
+        if (piece_err != MM_OK)
+            err = piece_err;
+        first += piece;
     }
     return err;
 }
 
-enum mm_err mm_pmm_add(struct mm_pmm *pmm, mm_phys_t start, uint64_t bytes)
+MM_COLD enum mm_err mm_pmm_add(struct mm_pmm *pmm, mm_phys_t start, uint64_t bytes)
 {
     uint64_t first = mm_frame_of(start);
     uint64_t end = first + bytes / MM_FRAME_BYTES;
@@ -123,7 +145,8 @@ static enum mm_err add_ram(struct mm_pmm *pmm, uint64_t first, uint64_t end, uns
     return MM_OK;
 }
 
-enum mm_err mm_pmm_add_ram(struct mm_pmm *pmm, mm_phys_t start, uint64_t bytes, unsigned node)
+MM_COLD enum mm_err mm_pmm_add_ram(struct mm_pmm *pmm, mm_phys_t start, uint64_t bytes,
+                                   unsigned node)
 {
     uint64_t first = mm_frame_of(start);
     uint64_t end = first + bytes / MM_FRAME_BYTES;
@@ -180,11 +203,6 @@ static struct mm_pmm_hole *hole_make(struct mm_pmm *pmm, uint32_t chunk)
     return hole;
 }
 
-static bool bit_is_set(const uint64_t *bits, unsigned index)
-{
-    return (bits[index / 64] >> (index % 64) & 1) != 0;
-}
-
 /* Mark the frame; take it out if it is free in its pool. All pools' locks and add_lock are held. */
 static enum mm_err retire_mark(struct mm_pmm *pmm, const struct mm_place *place)
 {
@@ -221,7 +239,7 @@ static bool is_gone(struct mm_pmm *pmm, const struct mm_place *place)
     return (managed >> (place->index % 64) & 1) == 0;
 }
 
-enum mm_err mm_pmm_retire(struct mm_pmm *pmm, mm_phys_t frame)
+MM_COLD enum mm_err mm_pmm_retire(struct mm_pmm *pmm, mm_phys_t frame)
 {
     struct mm_stock_faults faults = {NULL, mm_phys(0), 0};
     struct mm_pools_guard pools;

@@ -98,7 +98,7 @@ enum mm_err mm_pmm_alloc_bulk(struct mm_pmm *pmm, const struct mm_frame_request 
     err = mm_request_check(pmm, request);
     if (err != MM_OK)
         return err;
-    if (!mm_want_of(pmm, request, &want))
+    if (!mm_want_of(pmm, request, &want) || count > mm_pmm_free_frames(pmm))
         return count == 0 ? MM_OK : MM_ERR_NO_MEMORY;
     err = take_all(pmm, request, &want, count, out, &faults);
     for (size_t i = 0; MM_PMM_OWNERS && err == MM_OK && i < count; i++)

@@ -26,8 +26,8 @@ struct findings {
     } kept[BATCH];
 };
 
-static void note(struct findings *findings, const char *what, uint64_t address, uint64_t found,
-                 uint64_t expected)
+static MM_COLD void note(struct findings *findings, const char *what, uint64_t address,
+                         uint64_t found, uint64_t expected)
 {
     size_t at = findings->count - findings->skip;
 
@@ -40,15 +40,15 @@ static void note(struct findings *findings, const char *what, uint64_t address, 
     findings->count++;
 }
 
-static void expect(struct findings *findings, const char *what, uint64_t address, uint64_t found,
-                   uint64_t expected)
+static MM_COLD void expect(struct findings *findings, const char *what, uint64_t address,
+                           uint64_t found, uint64_t expected)
 {
     if (found != expected)
         note(findings, what, address, found, expected);
 }
 
-static void expect_at_most(struct findings *findings, const char *what, uint64_t address,
-                           uint64_t found, uint64_t most)
+static MM_COLD void expect_at_most(struct findings *findings, const char *what, uint64_t address,
+                                   uint64_t found, uint64_t most)
 {
     if (found > most)
         note(findings, what, address, found, most);
@@ -57,8 +57,8 @@ static void expect_at_most(struct findings *findings, const char *what, uint64_t
 /* ---- the object ---- */
 
 /* Do `bytes` bytes at `pointer` lie in the metadata? */
-static void check_part(const struct mm_pmm *pmm, const char *what, const void *pointer,
-                       uint64_t bytes, struct findings *findings)
+static MM_COLD void check_part(const struct mm_pmm *pmm, const char *what, const void *pointer,
+                               uint64_t bytes, struct findings *findings)
 {
     uint64_t start = (uintptr_t)pmm->meta;
     uint64_t at = (uintptr_t)pointer;
@@ -300,27 +300,6 @@ static void check_holes(const struct mm_pmm *pmm, uint32_t chunk, uint64_t addre
                mm_bits_next(hole->tails, true, 0), MM_CHUNK_FRAMES);
 }
 
-/* Bits against tails. `before`: may the first frame continue an allocation? */
-static void check_tails(const struct mm_pmm *pmm, uint32_t chunk, uint64_t address, bool before,
-                        struct findings *findings)
-{
-    const uint64_t *bits = mm_chunk_bits(pmm, chunk);
-    bool any = false;
-
-    for (unsigned word = 0; word < MM_CHUNK_WORDS; word++) {
-        uint64_t tails = mm_chunk_tails(pmm, chunk, word);
-        uint64_t allocated = mm_chunk_managed(pmm, chunk, word) & ~bits[word];
-
-        any = any || tails != 0;
-        expect(findings, "chunk: tail that is free", address, tails & bits[word], 0);
-        expect(findings, "chunk: tail behind a frame that is not allocated", address,
-               tails & ~(allocated << 1 | (before ? 1 : 0)), 0);
-        before = allocated >> 63 != 0;
-    }
-    if (mm_kind_base(pmm->kind[chunk]) == MM_KIND_MIXED && !any)
-        note(findings, "chunk: no tails in a chunk of blocks", address, 0, 1);
-}
-
 static bool last_is_allocated(const struct mm_pmm *pmm, uint64_t frame)
 {
     struct mm_place place;
@@ -329,6 +308,46 @@ static bool last_is_allocated(const struct mm_pmm *pmm, uint64_t frame)
            (mm_chunk_managed(pmm, place.chunk, place.index / 64) &
             ~mm_chunk_bits(pmm, place.chunk)[place.index / 64] &
             UINT64_C(1) << (place.index % 64)) != 0;
+}
+
+/* Where a frame continues an allocation that lies in another chunk: the chunk's own first frame, or
+ * that of a region which begins in the middle of it. */
+static uint64_t first_frame(const struct mm_pmm *pmm, uint32_t chunk)
+{
+    uint64_t first = mm_chunk_frame(pmm, chunk);
+
+    if (mm_kind_has_holes(pmm->kind[chunk]))
+        for (uint32_t i = 0; i < pmm->region_count; i++)
+            if (pmm->region[i].chunk == chunk)
+                return pmm->region[i].start;
+    return first;
+}
+
+/* Bits against tails. */
+static void check_tails(const struct mm_pmm *pmm, uint32_t chunk, uint64_t address,
+                        struct findings *findings)
+{
+    uint64_t first = first_frame(pmm, chunk);
+    bool goes_on = first > 0 && last_is_allocated(pmm, first - 1);
+    bool before = false;
+    const uint64_t *bits = mm_chunk_bits(pmm, chunk);
+    bool any = false;
+
+    for (unsigned word = 0; word < MM_CHUNK_WORDS; word++) {
+        uint64_t tails = mm_chunk_tails(pmm, chunk, word);
+        uint64_t allocated = mm_chunk_managed(pmm, chunk, word) & ~bits[word];
+        uint64_t allowed = allocated << 1 | (before ? 1 : 0);
+
+        any = any || tails != 0;
+        expect(findings, "chunk: tail that is free", address, tails & bits[word], 0);
+        if (goes_on && word == first % MM_CHUNK_FRAMES / 64)
+            allowed |= UINT64_C(1) << (first % 64);
+        expect(findings, "chunk: tail behind a frame that is not allocated", address,
+               tails & ~allowed, 0);
+        before = allocated >> 63 != 0;
+    }
+    if (mm_kind_base(pmm->kind[chunk]) == MM_KIND_MIXED && !any)
+        note(findings, "chunk: no tails in a chunk of blocks", address, 0, 1);
 }
 
 static void check_owners(const struct mm_pmm *pmm, uint32_t chunk, uint64_t address,
@@ -355,8 +374,7 @@ static void check_chunk(const struct mm_pmm *pmm, const struct mm_pmm_pool *pool
                         struct sums *sums, struct findings *findings)
 {
     const struct mm_pmm_record *record = &pmm->record[chunk];
-    uint64_t frame = mm_chunk_frame(pmm, chunk);
-    uint64_t address = mm_frame_phys(frame).raw;
+    uint64_t address = mm_frame_phys(mm_chunk_frame(pmm, chunk)).raw;
     unsigned managed = 0;
     unsigned set;
 
@@ -389,7 +407,7 @@ static void check_chunk(const struct mm_pmm *pmm, const struct mm_pmm_pool *pool
     } else {
         expect(findings, "chunk: side table without need", address, record->side, 0);
     }
-    check_tails(pmm, chunk, address, frame > 0 && last_is_allocated(pmm, frame - 1), findings);
+    check_tails(pmm, chunk, address, findings);
     if (MM_PMM_OWNERS)
         check_owners(pmm, chunk, address, findings);
     for (unsigned word = 0; word < MM_CHUNK_WORDS; word++)
@@ -409,7 +427,7 @@ static void check_pool(const struct mm_pmm *pmm, const struct mm_pmm_pool *pool,
     for (uint32_t i = 0; i < pool->sets.chunks; i++) {
         const struct mm_pmm_record *record = &pmm->record[pool->chunk_first + i];
 
-        if (i > 0 && record->number <= record[-1].number)
+        if (i > 0 && record->number < record[-1].number)
             note(findings, "chunk: not above the one before", address, record->number,
                  record[-1].number);
         check_chunk(pmm, pool, pool->chunk_first + i, &sums, findings);
@@ -558,7 +576,7 @@ static void check_all(const struct mm_pmm *pmm, struct findings *findings)
         check_cpu(pmm, i, findings);
 }
 
-size_t mm_pmm_check(struct mm_pmm *pmm, const struct mm_check_sink *sink)
+MM_COLD size_t mm_pmm_check(struct mm_pmm *pmm, const struct mm_check_sink *sink)
 {
     struct findings findings = {.count = 0};
     size_t told = 0;

@@ -40,7 +40,8 @@ unsigned mm_bits_next(const uint64_t *bits, bool set, unsigned from)
     uint64_t flip = set ? 0 : UINT64_MAX;
     uint64_t seen = mm_bit_mask(0, from % 64);
 
-    for (unsigned word = from / 64; word < MM_CHUNK_WORDS; word++, seen = 0) {
+    for (unsigned word = from / 64; word < MM_CHUNK_WORDS;
+         word++, seen = 0) { /* none from 512 on */
         uint64_t found = (bits[word] ^ flip) & ~seen;
 
         if (found != 0)

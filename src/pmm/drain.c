@@ -65,7 +65,7 @@ static void ask_all(struct mm_pmm *pmm)
 }
 
 /* Choose the mode, mode_lock held; true if it is no longer LIFO. */
-static bool mode_choose(struct mm_pmm *pmm)
+static MM_COLD bool mode_choose(struct mm_pmm *pmm)
 {
     uint32_t before = mm_load_relaxed_u32(&pmm->mode);
     uint32_t mode = MM_MODE_LIFO;
@@ -126,7 +126,8 @@ void mm_stock_open(struct mm_pmm *pmm)
 /* ---- one CPU ---- */
 
 /* Take away the stock of a CPU that is not in there and will not come in meanwhile. */
-static bool steal(struct mm_pmm *pmm, struct mm_pmm_cpu *cpu, struct mm_stock_faults *faults)
+static MM_COLD bool steal(struct mm_pmm *pmm, struct mm_pmm_cpu *cpu,
+                          struct mm_stock_faults *faults)
 {
     mm_guard_t guard = mm_cpu_guard(); /* G6 */
     uint8_t found = mm_load_relaxed_u8(&cpu->state);
@@ -134,7 +135,10 @@ static bool steal(struct mm_pmm *pmm, struct mm_pmm_cpu *cpu, struct mm_stock_fa
                   mm_stock_swap_state(cpu, found, MM_STOCK_STOLEN);
 
     if (stolen) {
+        uint32_t req = mm_load_relaxed_u32(&cpu->req);
+
         mm_stock_flush(pmm, cpu, faults);
+        mm_store_release_u32(&cpu->done, req);   /* as if the owner had answered */
         mm_store_release_u8(&cpu->state, found); /* pairs with the swap in mm_stock_take() */
     }
     mm_cpu_unguard(guard);
@@ -156,7 +160,7 @@ static bool flush_own(struct mm_pmm *pmm, struct mm_stock_faults *faults)
     return taken;
 }
 
-void mm_pmm_serve(struct mm_pmm *pmm)
+MM_COLD void mm_pmm_serve(struct mm_pmm *pmm)
 {
     struct mm_stock_faults faults = {NULL, mm_phys(0), 0};
     struct mm_pmm_cpu *cpu;
@@ -169,10 +173,12 @@ void mm_pmm_serve(struct mm_pmm *pmm)
     if (cpu != NULL && mm_stock_is_asked(cpu) && mm_stock_take(cpu))
         mm_stock_leave(pmm, cpu, &faults);
     mm_unpin(pmm, guard);
+    mm_mode_update(pmm);
     mm_stock_report(pmm, &faults, "mm_pmm_serve", MM_CALLER);
+    mm_watch_zones(pmm);
 }
 
-void mm_pmm_park(struct mm_pmm *pmm)
+MM_COLD void mm_pmm_park(struct mm_pmm *pmm)
 {
     struct mm_pmm_cpu *cpu;
     mm_guard_t guard;
@@ -195,7 +201,7 @@ void mm_pmm_park(struct mm_pmm *pmm)
 bool mm_drain_near(struct mm_pmm *pmm, struct mm_stock_faults *faults)
 {
     if (mm_stock_count(pmm) == 0)
-        return false;
+        return true; /* it may have come home since the caller looked into the pools */
     (void)flush_own(pmm, faults);
     mm_depots_flush(pmm, faults);
     for (uint32_t i = 0; i < pmm->cpu_count; i++)
@@ -224,13 +230,12 @@ static bool await(struct mm_pmm *pmm, uint32_t i, struct mm_stock_faults *faults
     return false;
 }
 
-bool mm_drain_all(struct mm_pmm *pmm, bool wait, struct mm_stock_faults *faults)
+MM_COLD bool mm_drain_all(struct mm_pmm *pmm, bool wait, struct mm_stock_faults *faults)
 {
     bool all = true;
 
-    ask_all(pmm); /* what is closed already does not ask again */
-    if (!flush_own(pmm, faults))
-        all = false;
+    ask_all(pmm);                 /* what is closed already does not ask again */
+    (void)flush_own(pmm, faults); /* whether it is empty shows below: a thief may be in there */
     mm_depots_flush(pmm, faults);
     for (uint32_t i = 0; i < pmm->cpu_count; i++) {
         struct mm_pmm_cpu *cpu = &pmm->cpu[i];
@@ -245,7 +250,7 @@ bool mm_drain_all(struct mm_pmm *pmm, bool wait, struct mm_stock_faults *faults)
     return all;
 }
 
-enum mm_err mm_pmm_drain(struct mm_pmm *pmm, unsigned flags)
+MM_COLD enum mm_err mm_pmm_drain(struct mm_pmm *pmm, unsigned flags)
 {
     struct mm_stock_faults faults = {NULL, mm_phys(0), 0};
     bool all;

@@ -2,7 +2,7 @@
  * frame_source.c - the PMM as a source of page-table frames.
  *
  * Problem     The VMM takes table frames before there is a PMM and after; it must not know which.
- * Idea        Three functions over a context. `owns` says what may be freed: an adopted root has
+ * Idea        Three functions over a context. Tables may use the reserve: half a mapping helps nobody. `owns` says what may be freed: an adopted root has
  *             tables that never came from here.
  * Invariants  A frame is owned exactly while it is managed and allocated; who asks knows that it is
  *             not in stock, since it is linked somewhere.
@@ -15,9 +15,11 @@
 
 static enum mm_err pmm_source_alloc(void *context, mm_phys_t *out)
 {
+    static const struct mm_frame_request reserved = {.flags = MM_FRAME_RESERVE};
     struct mm_pmm *pmm = context;
+    enum mm_err err = mm_pmm_alloc_frame(pmm, out);
 
-    return mm_pmm_alloc_frame(pmm, out);
+    return err == MM_ERR_NO_MEMORY ? mm_pmm_alloc(pmm, &reserved, out) : err;
 }
 
 static void pmm_source_free(void *context, mm_phys_t frame)

@@ -51,15 +51,21 @@ static bool is_managed(const struct mm_pmm *pmm, const struct mm_place *place)
 /* What the frames' bytes have against freeing them, or NULL. */
 static const char *owner_fault(const struct mm_pmm *pmm, uint64_t first, uint64_t count)
 {
-    for (uint64_t frame = first; MM_PMM_OWNERS && frame < first + count; frame++) {
-        struct mm_place place;
-        unsigned owner = MM_OWNER_NONE;
+    uint64_t end = first + count;
 
-        if (mm_place_of(pmm, frame, &place))
-            owner = pmm->owner[(uint64_t)place.chunk * MM_CHUNK_FRAMES + place.index];
-        if (owner != MM_OWNER_CALLER)
-            return owner == MM_OWNER_PMM ? "freed frame is the PMM's own"
-                                         : "freed frame is free already";
+    while (MM_PMM_OWNERS && first < end) {
+        const struct mm_pmm_region *region = mm_region_of(pmm, first);
+        uint64_t stop = region != NULL ? mm_min_u64(end, region->end) : first;
+        const uint8_t *owner;
+
+        if (region == NULL)
+            return "freed frame is not managed";
+        owner = &pmm->owner[(uint64_t)mm_region_chunk(region, first) * MM_CHUNK_FRAMES +
+                            first % MM_CHUNK_FRAMES];
+        for (; first < stop; first++, owner++)
+            if (*owner != MM_OWNER_CALLER)
+                return *owner == MM_OWNER_PMM ? "freed frame is the PMM's own"
+                                              : "freed frame is free already";
     }
     return NULL;
 }
@@ -173,39 +179,51 @@ static enum mm_err free_run(struct mm_pmm *pmm, mm_phys_t first, uint64_t count,
 
 /* ---- one frame ---- */
 
-/* The magazine is full or closed, or (`cpu` is NULL) the frame does not belong there, or this CPU is
- * in there already. Ends the pin. */
+/* The magazine is full or closed. Ends the pin. */
 static MM_COLD void push_slow(struct mm_pmm *pmm, struct mm_pmm_cpu *cpu, mm_guard_t guard,
                               mm_phys_t frame, const char *where, const void *caller)
 {
     struct mm_stock_faults faults = {NULL, mm_phys(0), 0};
 
-    if (cpu != NULL) {
-        mm_stock_push(pmm, cpu, frame, &faults);
-        mm_stock_leave(pmm, cpu, &faults);
-        mm_unpin(pmm, guard);
-    } else {
-        mm_unpin(pmm, guard);
-        mm_stock_give(pmm, &frame, 1, &faults);
-    }
+    mm_stock_push(pmm, cpu, frame, &faults);
+    mm_stock_leave(pmm, cpu, &faults);
+    mm_unpin(pmm, guard);
     mm_mode_update(pmm);
     mm_stock_report(pmm, &faults, where, caller);
     mm_watch_zones(pmm);
 }
 
-/* A frame that may not go straight into the magazine. */
-static MM_COLD enum mm_err free_rare(struct mm_pmm *pmm, mm_phys_t frame, const char *where,
-                                     const void *caller)
+/* The frame may not go straight into a magazine, or (`cpu` is NULL) this CPU is in there already.
+ * Ends the pin. */
+static MM_COLD enum mm_err free_rare(struct mm_pmm *pmm, struct mm_pmm_cpu *cpu, mm_guard_t guard,
+                                     mm_phys_t frame, const char *where, const void *caller)
 {
-    uint64_t number = mm_frame_of(frame);
-    uint32_t chunk = mm_chunk_of(pmm, number);
+    struct mm_stock_faults faults = {NULL, mm_phys(0), 0};
 
-    if (mm_is_aligned(frame.raw, MM_FRAME_BYTES) && chunk != MM_CHUNK_NONE &&
-        (mm_kind_of(pmm, chunk) & MM_KIND_CACHED) != 0 && !MM_BREAK_LEAK_FRAME)
-        return refuse(pmm, owner_fault(pmm, number, 1), frame, 0, 0, where, caller);
+    if (cpu != NULL)
+        mm_stock_leave(pmm, cpu, &faults);
+    mm_unpin(pmm, guard);
+    mm_stock_report(pmm, &faults, where, caller);
     return free_run(pmm, frame, 1, where, caller);
 }
 
+/* The frame's byte says that no caller has it. Ends the pin. What the byte says now is not asked: the
+ * frame may be somebody's by now. */
+static MM_COLD enum mm_err free_twice(struct mm_pmm *pmm, struct mm_pmm_cpu *cpu, mm_guard_t guard,
+                                      mm_phys_t frame, const char *where, const void *caller)
+{
+    struct mm_stock_faults faults = {NULL, mm_phys(0), 0};
+    const char *fault = owner_fault(pmm, mm_frame_of(frame), 1);
+
+    mm_stock_leave(pmm, cpu, &faults);
+    mm_unpin(pmm, guard);
+    mm_stock_report(pmm, &faults, where, caller);
+    return refuse(pmm, fault != NULL ? fault : "freed frame is free already", frame, 0, 0, where,
+                  caller);
+}
+
+/* The kind is looked at in the guard: what was changed before a drain asks this CPU is seen by all
+ * that is pushed after it was answered. */
 static inline __attribute__((always_inline)) enum mm_err free_single(struct mm_pmm *pmm,
                                                                      mm_phys_t frame,
                                                                      const char *where,
@@ -216,23 +234,22 @@ static inline __attribute__((always_inline)) enum mm_err free_single(struct mm_p
     struct mm_magazine *loaded;
     struct mm_pmm_cpu *cpu;
     mm_guard_t guard;
-    unsigned kind, index;
+    unsigned index;
     uint32_t n;
 
     if (MM_UNLIKELY(!mm_is_aligned(frame.raw, MM_FRAME_BYTES) || chunk == MM_CHUNK_NONE ||
                     MM_BREAK_LEAK_FRAME))
-        return free_rare(pmm, frame, where, caller);
-    kind = mm_kind_of(pmm, chunk);
-    if (MM_UNLIKELY((kind & MM_KIND_CACHED) == 0 || !mm_owner_gives_up(pmm, chunk, number)))
-        return free_rare(pmm, frame, where, caller);
+        return free_run(pmm, frame, 1, where, caller);
     guard = mm_pin(pmm);
     index = mm_cpu_index();
+    if (MM_UNLIKELY(index >= pmm->cpu_count || !mm_stock_take(&pmm->cpu[index])))
+        return free_rare(pmm, NULL, guard, frame, where, caller);
     cpu = &pmm->cpu[index];
-    if (MM_UNLIKELY(index >= pmm->cpu_count || (kind & pmm->cache_mask) != cpu->accept ||
-                    !mm_stock_take(cpu))) {
-        push_slow(pmm, NULL, guard, frame, where, caller);
-        return MM_OK;
-    }
+    if (MM_UNLIKELY((mm_kind_of(pmm, chunk) & mm_load_relaxed_u32(&pmm->cache_mask)) !=
+                    mm_load_relaxed_u8(&cpu->accept)))
+        return free_rare(pmm, cpu, guard, frame, where, caller);
+    if (MM_UNLIKELY(!mm_owner_gives_up(pmm, chunk, number)))
+        return free_twice(pmm, cpu, guard, frame, where, caller);
     loaded = cpu->loaded;
     n = loaded->n;
     if (MM_UNLIKELY(n >= mm_load_relaxed_u32(&cpu->cap))) {
@@ -274,18 +291,20 @@ enum mm_err mm_pmm_free_frame(struct mm_pmm *pmm, mm_phys_t frame)
 
 /* ---- NMI ---- */
 
-/* Into the loaded magazine if nobody is in there and it has room. */
-static bool push_no_wait(struct mm_pmm *pmm, unsigned kind, mm_phys_t frame)
+/* Into the loaded magazine if nobody is in there, the frame may go there, and it has room. */
+static MM_COLD bool push_no_wait(struct mm_pmm *pmm, uint32_t chunk, mm_phys_t frame)
 {
     mm_guard_t guard = mm_pin(pmm);
     struct mm_pmm_cpu *cpu = mm_stock_mine(pmm);
     bool pushed = false;
 
-    if (cpu != NULL && (kind & MM_KIND_CACHED) != 0 && (kind & pmm->cache_mask) == cpu->accept &&
-        mm_stock_take(cpu)) {
+    if (cpu != NULL && mm_stock_take(cpu)) {
         struct mm_magazine *loaded = cpu->loaded;
 
-        pushed = loaded->n < mm_load_relaxed_u32(&cpu->cap);
+        pushed = loaded->n < mm_load_relaxed_u32(&cpu->cap) &&
+                 (mm_kind_of(pmm, chunk) & mm_load_relaxed_u32(&pmm->cache_mask)) ==
+                     mm_load_relaxed_u8(&cpu->accept) &&
+                 mm_owner_gives_up(pmm, chunk, mm_frame_of(frame));
         if (pushed) {
             loaded->slot[loaded->n] = frame;
             mm_store_relaxed_u32(&loaded->n, loaded->n + 1);
@@ -296,33 +315,25 @@ static bool push_no_wait(struct mm_pmm *pmm, unsigned kind, mm_phys_t frame)
     return pushed;
 }
 
-enum mm_err mm_pmm_free_no_wait(struct mm_pmm *pmm, mm_phys_t frame)
+MM_COLD enum mm_err mm_pmm_free_no_wait(struct mm_pmm *pmm, mm_phys_t frame)
 {
+    uint64_t held = 0;
     struct mm_place place;
     mm_lock_guard_t guard;
     const char *fault;
-    unsigned kind;
-    uint64_t held;
 
     if (pmm == NULL)
         return MM_ERR_BAD_ARG;
     if (!mm_is_aligned(frame.raw, MM_FRAME_BYTES) || !mm_place_of(pmm, mm_frame_of(frame), &place))
         return refuse(pmm, "freed frame is not managed", frame, 0, 0, "mm_pmm_free_no_wait",
                       MM_CALLER);
-    kind = mm_kind_of(pmm, place.chunk);
-    if ((kind & MM_KIND_CACHED) != 0) {
-        if (!mm_owner_gives_up(pmm, place.chunk, mm_frame_of(frame)))
-            return refuse(pmm, owner_fault(pmm, mm_frame_of(frame), 1), frame, 0, 0,
-                          "mm_pmm_free_no_wait", MM_CALLER);
-        if (push_no_wait(pmm, kind, frame))
-            return MM_OK;
-        mm_owner_set(pmm, mm_frame_of(frame), 1, MM_OWNER_CALLER);
-    }
+    if (push_no_wait(pmm, place.chunk, frame))
+        return MM_OK;
     if (!mm_lock_try(&mm_pool_of(pmm, place.region)->lock, &guard))
         return MM_ERR_BUSY;
     fault = run_fault(pmm, frame, 1, place.region, &held);
     if (fault == NULL) {
-        mm_owner_set(pmm, mm_frame_of(frame), 1, MM_OWNER_NONE);
+        mm_owner_set_one(pmm, frame, MM_OWNER_NONE);
         mm_frames_give(pmm, mm_frame_of(frame), 1);
     }
     mm_lock_release(&mm_pool_of(pmm, place.region)->lock, guard);

@@ -12,7 +12,7 @@
  *                they depend on types and an early allocation changes a use; it may add chunks with
  *                holes, at most HOLES_SLACK
  * Locking     None: nobody else has the object yet.
- * Cost        O(ranges * pools + chunks).
+ * Cost        O(ranges * nodes + chunks).
  * Rejected    Marking all of RAM free and taking out what is reserved: a range that is forgotten
  *             is then handed out instead of lost.
  */
@@ -122,6 +122,9 @@ static uint64_t region_chunks(const struct stretch *region)
 
 /* ---- sizes ---- */
 
+/* What MM_SET_LEVELS levels of 64 can number: 2 PiB. */
+#define CHUNKS_MAX (UINT64_C(1) << (6 * MM_SET_LEVELS))
+
 struct sizes {
     uint64_t chunks, holes, set_words, end;
     uint32_t regions, pools, nodes, cpus;
@@ -143,19 +146,47 @@ static uint64_t pool_chunks(const struct mm_memmap *map, unsigned node, unsigned
     return chunks;
 }
 
+/* Can each frame that is free now be reached through the window? Then side tables can grow. */
+static bool window_has_all(const struct mm_pmm_config *config)
+{
+    struct span_walk walk = {config->map, 0, 0};
+    struct span span;
+    void *pointer;
+
+    if (config->window == NULL)
+        return false;
+    while (span_next(&walk, &span))
+        if (span_is_free(&span) &&
+            mm_window_find(config->window, mm_frame_phys(span.start),
+                           (span.end - span.start) * MM_FRAME_BYTES, &pointer) != MM_OK)
+            return false;
+    return true;
+}
+
+/* Bit n: node n has RAM. */
+static uint64_t nodes_present(const struct mm_memmap *map)
+{
+    struct span_walk walk = {map, 0, 0};
+    struct span span;
+    uint64_t nodes = 0;
+
+    while (span_next(&walk, &span))
+        nodes |= UINT64_C(1) << span.range->node;
+    return nodes;
+}
+
 static void measure_pools(const struct mm_memmap *map, struct sizes *sizes)
 {
-    for (unsigned node = 0; node < MM_NODES_MAX; node++) {
-        bool present = false;
+    for (uint64_t nodes = nodes_present(map); nodes != 0; nodes &= nodes - 1) {
+        unsigned node = mm_lowest_bit(nodes);
 
         for (unsigned zone = 0; zone < MM_ZONES; zone++) {
             uint64_t chunks = pool_chunks(map, node, zone);
 
             sizes->set_words += chunks != 0 ? mm_sets_words(chunks) : 0;
             sizes->pools += chunks != 0;
-            present = present || chunks != 0;
         }
-        sizes->nodes += present;
+        sizes->nodes++;
     }
 }
 
@@ -168,7 +199,7 @@ static enum mm_err measure(const struct mm_pmm_config *config, unsigned slack, s
         config->hotplug_bytes / chunk_bytes + (config->hotplug_bytes % chunk_bytes != 0 ? 1 : 0);
     struct stretch region;
 
-    *sizes = (struct sizes){.cpus = config->cpu_count, .window = config->window != NULL};
+    *sizes = (struct sizes){.cpus = config->cpu_count, .window = window_has_all(config)};
     while (region_next(&walk, &region)) {
         sizes->regions++;
         sizes->chunks += region_chunks(&region);
@@ -176,7 +207,7 @@ static enum mm_err measure(const struct mm_pmm_config *config, unsigned slack, s
         sizes->end = region.end;
     }
     if (sizes->end / MM_CHUNK_FRAMES >= UINT32_MAX || added >= UINT32_MAX ||
-        sizes->chunks + added >= UINT32_MAX || sizes->regions >= UINT16_MAX)
+        sizes->chunks + added > CHUNKS_MAX || sizes->regions >= UINT16_MAX)
         return MM_ERR_UNSUPPORTED;
     measure_pools(config->map, sizes);
     sizes->holes += slack;
@@ -231,7 +262,7 @@ static struct parts parts_of(const struct sizes *sizes)
     return parts;
 }
 
-enum mm_err mm_pmm_meta_bytes(const struct mm_pmm_config *config, uint64_t *out)
+MM_COLD enum mm_err mm_pmm_meta_bytes(const struct mm_pmm_config *config, uint64_t *out)
 {
     struct sizes sizes;
     enum mm_err err;
@@ -302,19 +333,16 @@ static void pool_build(struct mm_pmm *pmm, unsigned node, unsigned zone, uint64_
 
 static void pools_build(struct mm_pmm *pmm, const struct mm_memmap *map)
 {
-    for (unsigned id = 0; id < MM_NODES_MAX; id++) {
-        uint64_t chunks[MM_ZONES];
-        uint64_t all = 0;
+    for (uint64_t nodes = nodes_present(map); nodes != 0; nodes &= nodes - 1) {
+        unsigned id = mm_lowest_bit(nodes);
 
-        for (unsigned zone = 0; zone < MM_ZONES; zone++)
-            all += chunks[zone] = pool_chunks(map, id, zone);
-        if (all == 0)
-            continue;
         pmm->node[pmm->node_count].id = (uint16_t)id;
         for (unsigned zone = 0; zone < MM_ZONES; zone++) {
+            uint64_t chunks = pool_chunks(map, id, zone);
+
             pmm->node[pmm->node_count].pool[zone] = MM_POOL_NONE;
-            if (chunks[zone] != 0)
-                pool_build(pmm, pmm->node_count, zone, chunks[zone]);
+            if (chunks != 0)
+                pool_build(pmm, pmm->node_count, zone, chunks);
         }
         pmm->node_count++;
     }
@@ -552,8 +580,8 @@ static void cpus_build(struct mm_pmm *pmm)
         pmm->watch[zone].level = MM_WATCH_OFF;
 }
 
-enum mm_err mm_pmm_init_abi(struct mm_pmm *pmm, const struct mm_pmm_config *config,
-                            const uint32_t *abi)
+MM_COLD enum mm_err mm_pmm_init_abi(struct mm_pmm *pmm, const struct mm_pmm_config *config,
+                                    const uint32_t *abi)
 {
     struct span_walk walk;
     struct stretch stretch;
@@ -594,7 +622,7 @@ enum mm_err mm_pmm_init_abi(struct mm_pmm *pmm, const struct mm_pmm_config *conf
     return MM_OK;
 }
 
-enum mm_err mm_pmm_set_cpu_node(struct mm_pmm *pmm, unsigned cpu, unsigned node)
+MM_COLD enum mm_err mm_pmm_set_cpu_node(struct mm_pmm *pmm, unsigned cpu, unsigned node)
 {
     mm_lock_guard_t guard;
     unsigned index = 0;
@@ -608,12 +636,12 @@ enum mm_err mm_pmm_set_cpu_node(struct mm_pmm *pmm, unsigned cpu, unsigned node)
     guard = mm_lock_take(&pmm->mode_lock);
     if (pmm->cache_mask == MM_KIND_CACHED && pmm->node_count > 1) {
         for (uint32_t i = 0; i < pmm->cpu_count; i++)
-            pmm->cpu[i].accept = (uint8_t)(MM_KIND_CACHED | pmm->cpu[i].node);
-        pmm->cache_mask = UINT8_MAX;
+            mm_store_relaxed_u8(&pmm->cpu[i].accept, (uint8_t)(MM_KIND_CACHED | pmm->cpu[i].node));
+        mm_store_relaxed_u32(&pmm->cache_mask, UINT8_MAX);
     }
     pmm->cpu[cpu].node = (uint8_t)index;
     if (pmm->node_count > 1)
-        pmm->cpu[cpu].accept = (uint8_t)(MM_KIND_CACHED | index);
+        mm_store_relaxed_u8(&pmm->cpu[cpu].accept, (uint8_t)(MM_KIND_CACHED | index));
     mm_lock_release(&pmm->mode_lock, guard);
     return MM_OK;
 }

@@ -123,8 +123,8 @@ bool mm_want_of(const struct mm_pmm *pmm, const struct mm_frame_request *request
 
 /* ---- one frame from the pools ---- */
 
-static bool pool_single(struct mm_pmm *pmm, const struct mm_frame_want *want,
-                        struct mm_pmm_pool *pool, mm_phys_t *out)
+bool mm_pool_single(struct mm_pmm *pmm, const struct mm_frame_want *want, struct mm_pmm_pool *pool,
+                    mm_phys_t *out)
 {
     mm_lock_guard_t guard;
     bool found = false;
@@ -138,33 +138,36 @@ static bool pool_single(struct mm_pmm *pmm, const struct mm_frame_want *want,
     return found;
 }
 
-bool mm_pools_single(struct mm_pmm *pmm, const struct mm_frame_want *want, mm_phys_t *out)
-{
-    struct mm_pool_walk walk = mm_pool_walk(pmm, want);
-    struct mm_pmm_pool *pool;
-
-    while ((pool = mm_pool_next(&walk)) != NULL)
-        if (pool_single(pmm, want, pool, out))
-            return true;
-    return false;
-}
-
 /* ---- blocks and runs from the pools ---- */
 
-/* The frames of a search become an allocation. Tables: one at each end of a run. */
-static bool take_found(struct mm_pmm *pmm, const struct mm_frame_want *want,
-                       struct mm_pmm_pool *pool, const struct mm_pmm_pool *only, uint64_t *first)
+/* Does each pool of [first, first + count) keep what it must? */
+static bool leaves_floors(const struct mm_pmm *pmm, const struct mm_frame_want *want,
+                          uint64_t first)
 {
-    bool found = false;
-    unsigned used = 0;
+    uint64_t end = first + want->count;
 
-    if (!mm_side_reserve(pmm, pool, 2))
-        return false;
-    if (mm_frames_find(pmm, want, only, first)) {
-        found = true;
-        used = mm_frames_take(pmm, *first, want->count);
+    while (first < end) {
+        const struct mm_pmm_region *region = mm_region_of(pmm, first);
+        uint64_t stop = mm_min_u64(end, region->end);
+
+        if (stop - first > mm_pool_open(mm_pool_of(pmm, region), want))
+            return false;
+        first = stop;
     }
-    mm_side_release(pmm, 2 - used);
+    return true;
+}
+
+/* The frames of a search become an allocation; `reserved` tables, for the ends of a run, are used or
+ * released. */
+static bool take_found(struct mm_pmm *pmm, const struct mm_frame_want *want,
+                       const struct mm_pmm_pool *only, unsigned reserved, uint64_t *first)
+{
+    bool found = mm_frames_find(pmm, want, only, first) &&
+                 (only != NULL || leaves_floors(pmm, want, *first));
+
+    if (found)
+        reserved -= mm_frames_take(pmm, *first, want->count);
+    mm_side_release(pmm, reserved);
     return found;
 }
 
@@ -174,7 +177,7 @@ static bool pool_take(struct mm_pmm *pmm, const struct mm_frame_want *want,
     mm_phys_t frame;
 
     if (!want->plain)
-        return take_found(pmm, want, pool, pool, first);
+        return mm_side_reserve(pmm, pool, 2) && take_found(pmm, want, pool, 2, first);
     if (want->count == 1) {
         if (mm_pool_take_singles(pmm, pool, 1, &frame) == 0)
             return false;
@@ -188,24 +191,30 @@ static bool pool_take(struct mm_pmm *pmm, const struct mm_frame_want *want,
                mm_pool_take_large(pmm, pool, want->order, first)) {
         return true;
     }
-    return want->align == 1 && take_found(pmm, want, pool, pool, first); /* runs: anywhere */
+    return want->align == 1 && mm_side_reserve(pmm, pool, 2) && /* runs: anywhere */
+           take_found(pmm, want, pool, 2, first);
 }
 
 /* Runs across zones and nodes. Blocks only where a border of nodes lies within one. */
-static bool take_across(struct mm_pmm *pmm, const struct mm_frame_want *want, uint64_t *first)
+static MM_COLD bool take_across(struct mm_pmm *pmm, const struct mm_frame_want *want,
+                                uint64_t *first)
 {
     struct mm_pools_guard guard;
     uint64_t open = 0;
     bool found = false;
 
-    if (pmm->pool_count == 1 || want->count == 1 || want->low ||
+    if (mm_load_relaxed_u32(&pmm->pool_count) == 1 || want->count == 1 || want->low ||
         (want->plain && want->align == want->count && !pmm->odd_borders))
         return false;
     guard = mm_pools_lock(pmm);
-    for (uint32_t i = 0; i < pmm->pool_count; i++)
-        open += pmm->pool[i].zone != MM_ZONE_LOW ? mm_pool_open(&pmm->pool[i], want) : 0;
-    if (want->count <= open)
-        found = take_found(pmm, want, &pmm->pool[pmm->pool_count - 1], NULL, first);
+    for (uint32_t i = 0; i < guard.count; i++)
+        if (pmm->pool[i].zone != MM_ZONE_LOW && mm_zone_start(pmm->pool[i].zone) < want->end)
+            open += mm_pool_open(&pmm->pool[i], want);
+    for (uint32_t i = guard.count; want->count <= open && i-- > 0;)
+        if (mm_side_reserve(pmm, &pmm->pool[i], 2)) {
+            found = take_found(pmm, want, NULL, 2, first);
+            break;
+        }
     mm_pools_unlock(pmm, guard);
     return found;
 }
@@ -228,15 +237,18 @@ static bool pools_take(struct mm_pmm *pmm, const struct mm_frame_want *want, uin
     return found || take_across(pmm, want, first);
 }
 
-/* Might the stock, brought home, complete what is wanted? A large block needs a chunk that is nearly
- * whole; else failing would cost a drain each time. */
+/* Might the stock, brought home, complete what is wanted? A large block needs a chunk that lacks no
+ * more than is in stock; else each failure would cost a drain. */
 static bool draining_helps(const struct mm_pmm *pmm, const struct mm_frame_want *want)
 {
-    uint32_t nearly = 1u << MM_SET_EMPTIEST;
+    uint64_t stock = mm_stock_count(pmm);
+    uint32_t nearly;
 
-    if (!want->plain || want->order < MM_CHUNK_ORDER)
-        return true;
-    for (uint32_t i = 0; i < pmm->pool_count; i++)
+    if (stock == 0 || !want->plain || want->order < MM_CHUNK_ORDER || stock >= MM_CHUNK_FRAMES)
+        return true; /* with nothing in stock: it may have come home meanwhile */
+    nearly =
+        (1u << (MM_SET_EMPTIEST + 1)) - (1u << mm_set_by_free(MM_CHUNK_FRAMES - (unsigned)stock));
+    for (uint32_t i = 0; i < mm_load_acquire_u32(&pmm->pool_count); i++)
         if ((mm_load_relaxed_u32(&pmm->pool[i].sets.not_empty) & nearly) != 0)
             return true;
     return false;
@@ -383,8 +395,8 @@ static bool magazine_pop(struct mm_magazine *magazine, mm_phys_t *out)
     return true;
 }
 
-static enum mm_err take_no_wait(struct mm_pmm *pmm, const struct mm_frame_want *want, bool stock,
-                                mm_phys_t *out)
+static MM_COLD enum mm_err take_no_wait(struct mm_pmm *pmm, const struct mm_frame_want *want,
+                                        bool stock, mm_phys_t *out)
 {
     mm_guard_t guard = mm_pin(pmm);
     struct mm_pmm_cpu *cpu = mm_stock_mine(pmm);
@@ -447,7 +459,7 @@ enum mm_err mm_pmm_alloc_zeroed(struct mm_pmm *pmm, mm_phys_t *out)
 /* ---- the general call ---- */
 
 /* Undo of a take that cannot be used. */
-static void untake(struct mm_pmm *pmm, uint64_t first, uint64_t count)
+static MM_COLD void untake(struct mm_pmm *pmm, uint64_t first, uint64_t count)
 {
     struct mm_pools_guard guard = mm_pools_lock(pmm);
 
@@ -495,7 +507,7 @@ static bool large_take(struct mm_pmm *pmm, unsigned order, mm_phys_t *out)
 {
     const struct mm_pmm_node *node = &pmm->node[near_node(pmm)];
 
-    for (unsigned zone = MM_ZONES; zone-- > MM_ZONE_DMA32;) {
+    for (unsigned zone = MM_ZONES; pmm->node_count != 0 && zone-- > MM_ZONE_DMA32;) {
         uint16_t number = mm_load_acquire_u16(&node->pool[zone]);
         struct mm_pmm_pool *pool = &pmm->pool[number];
         uint64_t kept, first;

@@ -17,7 +17,8 @@
  *             P4 a chunk is in the set that mm_set_for() names for its kind and bits, or in none
  *             P5 a tail continues the allocation of the frame below it: singles have none, the
  *                chunk of kind HEAD is all tails but its first frame, that of kind TAIL is all tails
- *             P6 the chunks of a pool are in ascending physical order; a run that goes on in
+ *             P6 the chunks of a pool are in ascending physical order, two of one 2 MiB piece side by
+ *                side; a run that goes on in
  *                another pool has at least two frames in the one where it begins
  *             P7 the bitmap of a chunk that is wholly free, or of which nothing is, is not looked at
  * Locking     pool.lock for the pool's chunks, sets and counts; stock records by their guard
@@ -518,8 +519,9 @@ enum mm_err mm_request_check(const struct mm_pmm *pmm, const struct mm_frame_req
 bool mm_want_of(const struct mm_pmm *pmm, const struct mm_frame_request *request,
                 struct mm_frame_want *want);
 
-/* One frame from the pools that `want` may use. */
-bool mm_pools_single(struct mm_pmm *pmm, const struct mm_frame_want *want, mm_phys_t *out);
+/* One frame of this pool, if what is kept back permits. */
+bool mm_pool_single(struct mm_pmm *pmm, const struct mm_frame_want *want, struct mm_pmm_pool *pool,
+                    mm_phys_t *out);
 
 /* ---- free.c ---- */
 

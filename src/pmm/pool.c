@@ -19,8 +19,11 @@
 
 struct mm_pools_guard mm_pools_lock(struct mm_pmm *pmm)
 {
-    struct mm_pools_guard guard = {.first = mm_lock_take(&pmm->pool[0].lock)};
+    struct mm_pools_guard guard = {.count = 0};
 
+    if (mm_load_relaxed_u32(&pmm->pool_count) == 0) /* never built: nothing to lock */
+        return guard;
+    guard.first = mm_lock_take(&pmm->pool[0].lock);
     guard.count = mm_load_relaxed_u32(&pmm->pool_count); /* grows under the first lock */
     guard.rest = guard.first;
     for (uint32_t i = 1; i < guard.count; i++)
@@ -32,7 +35,8 @@ void mm_pools_unlock(struct mm_pmm *pmm, struct mm_pools_guard guard)
 {
     for (uint32_t i = guard.count; i-- > 1;)
         mm_lock_release(&pmm->pool[i].lock, guard.rest);
-    mm_lock_release(&pmm->pool[0].lock, guard.first);
+    if (guard.count != 0)
+        mm_lock_release(&pmm->pool[0].lock, guard.first);
 }
 
 /* The chunk's bits, to be changed: those of a whole chunk are not kept (P7). */
@@ -48,28 +52,25 @@ static uint64_t *bits_open(struct mm_pmm *pmm, uint32_t chunk)
 
 /* ---- single frames ---- */
 
-/* The chunk to take single frames from, or MM_CHUNK_NONE. Leftovers of chunks with blocks are kept
- * for blocks while there are whole chunks in plenty. */
-static uint32_t fullest_chunk(const struct mm_pmm *pmm, struct mm_pmm_pool *pool)
+/* The set to take single frames from, or MM_SET_NONE. Leftovers of chunks with blocks are kept for
+ * blocks while there are whole chunks in plenty. */
+static unsigned fullest_set(const struct mm_pmm *pmm, const struct mm_pmm_pool *pool)
 {
     uint32_t sets = pool->sets.not_empty;
 
     if (sets == 0)
-        return MM_CHUNK_NONE;
+        return MM_SET_NONE;
     if ((sets & ((1u << MM_SET_WHOLE) - 1)) == 0 && mm_load_relaxed_u8(&pmm->scarce) != 0 &&
         sets >> MM_SET_MIXED != 0)
         sets &= ~(1u << MM_SET_WHOLE);
-    return pool->chunk_first + mm_set_first(&pool->sets, mm_lowest_bit(sets));
+    return mm_lowest_bit(sets);
 }
 
 /* Up to `want` of the chunk's free frames, lowest first. */
-static unsigned chunk_take(struct mm_pmm *pmm, struct mm_pmm_pool *pool, uint32_t chunk,
-                           unsigned want, mm_phys_t *out)
+static unsigned bits_take(struct mm_pmm *pmm, uint32_t chunk, unsigned want, mm_phys_t *out)
 {
     uint64_t base = mm_chunk_frame(pmm, chunk);
-    struct mm_pmm_record *record = &pmm->record[chunk];
     uint64_t *words = bits_open(pmm, chunk);
-    unsigned before = record->free;
     unsigned got = 0;
 
     for (unsigned word = 0; word < MM_CHUNK_WORDS && got < want; word++) {
@@ -79,24 +80,41 @@ static unsigned chunk_take(struct mm_pmm *pmm, struct mm_pmm_pool *pool, uint32_
             out[got++] = mm_frame_phys(base + word * 64 + mm_lowest_bit(bits));
         words[word] = bits;
     }
-    record->free = (uint16_t)(before - got);
-    mm_chunk_changed(pmm, pool, chunk, before);
     return got;
 }
 
+/* In fragmented memory a chunk gives one frame or two: leaving its set is most of the work, and the
+ * pool's counts are changed once for all of them. */
 unsigned mm_pool_take_singles(struct mm_pmm *pmm, struct mm_pmm_pool *pool, unsigned want,
                               mm_phys_t *out)
 {
+    unsigned emptied = 0; /* frames of chunks that have none left */
+    unsigned loose = 0;   /* of them, such as loose_frames counts */
     unsigned got = 0;
+    unsigned set;
 
     MM_ASSERT_LOCKED(&pool->lock);
-    while (got < want) {
-        uint32_t chunk = fullest_chunk(pmm, pool);
+    while (got < want && (set = fullest_set(pmm, pool)) != MM_SET_NONE) {
+        uint32_t member = mm_set_first(&pool->sets, set);
+        struct mm_pmm_record *record = &pmm->record[pool->chunk_first + member];
+        unsigned before = record->free;
+        unsigned taken = bits_take(pmm, pool->chunk_first + member,
+                                   before < want - got ? before : want - got, out + got);
 
-        if (chunk == MM_CHUNK_NONE)
-            break;
-        got += chunk_take(pmm, pool, chunk, want - got, out + got);
+        got += taken;
+        record->free = (uint16_t)(before - taken);
+        if (taken < before || set == MM_SET_WHOLE) {
+            mm_chunk_changed(pmm, pool, pool->chunk_first + member, before);
+            continue;
+        }
+        MM_RACE_WRITE(record, sizeof *record);
+        mm_set_remove(&pool->sets, set, member);
+        record->set = MM_SET_NONE;
+        emptied += taken;
+        loose += set >= MM_SET_FULLEST && set <= MM_SET_EMPTIEST ? taken : 0;
     }
+    mm_store_relaxed_u64(&pool->free_frames, pool->free_frames - emptied);
+    mm_store_relaxed_u32(&pool->loose_frames, pool->loose_frames - loose);
     return got;
 }
 
@@ -298,6 +316,14 @@ static unsigned piece_take(struct mm_pmm *pmm, const struct mm_place *place, uns
     return tables;
 }
 
+/* Every frame of the chunk is managed, good and single: its record of holes says nothing any more. */
+static bool hole_is_done(const struct mm_pmm_hole *hole)
+{
+    return mm_bits_next(hole->managed, false, 0) == MM_CHUNK_FRAMES &&
+           mm_bits_next(hole->ram, false, 0) == MM_CHUNK_FRAMES &&
+           mm_bits_next(hole->tails, true, 0) == MM_CHUNK_FRAMES;
+}
+
 /* No tails are left: singles only. */
 static void unmix(struct mm_pmm *pmm, struct mm_pmm_pool *pool, uint32_t chunk)
 {
@@ -306,10 +332,12 @@ static void unmix(struct mm_pmm *pmm, struct mm_pmm_pool *pool, uint32_t chunk)
 
     if (mm_bits_next(tails, true, 0) != MM_CHUNK_FRAMES)
         return;
-    if (!has_holes) {
+    if (!has_holes)
         mm_side_give(pmm, pmm->record[chunk].side);
+    else if (hole_is_done(mm_hole_of(pmm, chunk)))
+        has_holes = false;
+    if (!has_holes)
         pmm->record[chunk].side = 0;
-    }
     set_kind(pmm, chunk, mm_chunk_plain_kind(pool, has_holes));
 }
 
@@ -553,9 +581,7 @@ static void piece_add(struct mm_pmm *pmm, const struct mm_place *place, unsigned
         record->free = (uint16_t)(before + count);
     }
     record->fit = (uint8_t)((record->fit & 0xf0u) | MM_FIT_UNKNOWN);
-    if (mm_bits_next(hole->managed, false, 0) == MM_CHUNK_FRAMES &&
-        mm_bits_next(hole->ram, false, 0) == MM_CHUNK_FRAMES &&
-        mm_bits_next(hole->tails, true, 0) == MM_CHUNK_FRAMES) {
+    if (hole_is_done(hole)) {
         record->side = 0;
         set_kind(pmm, place->chunk, mm_chunk_plain_kind(pool, false));
     }
@@ -563,7 +589,7 @@ static void piece_add(struct mm_pmm *pmm, const struct mm_place *place, unsigned
     mm_chunk_changed(pmm, pool, place->chunk, before);
 }
 
-void mm_frames_add(struct mm_pmm *pmm, uint64_t first, uint64_t count, bool taken)
+MM_COLD void mm_frames_add(struct mm_pmm *pmm, uint64_t first, uint64_t count, bool taken)
 {
     for (uint64_t frame = first; frame < first + count;) {
         struct mm_place place = place_that_exists(pmm, frame);
@@ -576,8 +602,8 @@ void mm_frames_add(struct mm_pmm *pmm, uint64_t first, uint64_t count, bool take
 }
 
 /* A range of records; the same kind for all; the set WHOLE a word at a time. */
-void mm_chunks_add(struct mm_pmm *pmm, struct mm_pmm_pool *pool, uint32_t chunk, uint32_t count,
-                   uint32_t number)
+MM_COLD void mm_chunks_add(struct mm_pmm *pmm, struct mm_pmm_pool *pool, uint32_t chunk,
+                           uint32_t count, uint32_t number)
 {
     for (uint32_t i = 0; i < count; i++)
         pmm->record[chunk + i] = (struct mm_pmm_record){

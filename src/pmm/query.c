@@ -95,20 +95,20 @@ static enum mm_frame_state state_of(const struct mm_pmm *pmm, const struct mm_pl
                                                                         : MM_FRAME_ALLOCATED;
 }
 
-void mm_pmm_query(struct mm_pmm *pmm, mm_phys_t phys, struct mm_frame_info *out)
+MM_COLD void mm_pmm_query(struct mm_pmm *pmm, mm_phys_t phys, struct mm_frame_info *out)
 {
     uint64_t frame = mm_frame_of(phys);
     struct mm_pools_guard guard;
     struct mm_frames frames = {frame, 1};
     struct mm_place place;
 
-    if (pmm == NULL || out == NULL)
+    if (out == NULL)
         return;
     out->state = MM_FRAME_UNMANAGED;
     out->zone = mm_zone_of(frame);
     out->first = mm_frame_phys(frame);
     out->count_frames = 1;
-    if (!mm_place_of(pmm, frame, &place))
+    if (pmm == NULL || !mm_place_of(pmm, frame, &place))
         return;
     guard = mm_pools_lock(pmm);
     out->state = state_of(pmm, &place);
@@ -127,13 +127,12 @@ void mm_pmm_query(struct mm_pmm *pmm, mm_phys_t phys, struct mm_frame_info *out)
 
 /* ---- runs of frames ---- */
 
-/* The frames of one word of a chunk that have the state that `frame` has. */
-static uint64_t alike(const struct mm_pmm *pmm, const struct mm_place *place,
+/* 64 frames of a chunk: those with the state. */
+static uint64_t alike(const struct mm_pmm *pmm, uint32_t chunk, unsigned word,
                       enum mm_frame_state state)
 {
-    unsigned word = place->index / 64;
-    uint64_t managed = mm_chunk_managed(pmm, place->chunk, word);
-    uint64_t free = mm_chunk_bits(pmm, place->chunk)[word];
+    uint64_t managed = mm_chunk_managed(pmm, chunk, word);
+    uint64_t free = mm_chunk_bits(pmm, chunk)[word];
 
     switch (state) {
     case MM_FRAME_FREE:
@@ -146,6 +145,29 @@ static uint64_t alike(const struct mm_pmm *pmm, const struct mm_place *place,
     return ~managed;
 }
 
+/* First frame of [frame, end) without the state, or `end`; inside `region`. */
+static uint64_t alike_end(const struct mm_pmm *pmm, const struct mm_pmm_region *region,
+                          uint64_t frame, uint64_t end, enum mm_frame_state state)
+{
+    while (frame < end) {
+        uint64_t base = mm_align_down(frame, 64);
+        uint32_t chunk = mm_region_chunk(region, frame);
+        uint64_t others;
+
+        if (frame % MM_CHUNK_FRAMES == 0 && state == MM_FRAME_FREE &&
+            pmm->record[chunk].free == MM_CHUNK_FRAMES) {
+            frame += MM_CHUNK_FRAMES;
+            continue;
+        }
+        others = ~alike(pmm, chunk, (unsigned)(frame % MM_CHUNK_FRAMES / 64), state) &
+                 ~mm_bit_mask(0, frame % 64);
+        if (others != 0)
+            return mm_min_u64(base + mm_lowest_bit(others), end);
+        frame = base + 64;
+    }
+    return end;
+}
+
 /* End of the frames from `frame` on that have its state; gaps between regions are unmanaged. */
 static uint64_t run_end(const struct mm_pmm *pmm, uint64_t frame, enum mm_frame_state *state)
 {
@@ -154,20 +176,16 @@ static uint64_t run_end(const struct mm_pmm *pmm, uint64_t frame, enum mm_frame_
 
     *state = found ? state_of(pmm, &place) : MM_FRAME_UNMANAGED;
     while (found) {
-        uint64_t base = mm_align_down(frame, 64);
-        uint64_t others = ~alike(pmm, &place, *state) & ~mm_bit_mask(0, frame % 64);
-
-        frame = others != 0 ? base + mm_lowest_bit(others) : base + 64;
-        if (others != 0 && frame < place.region->end)
+        frame = alike_end(pmm, place.region, frame, place.region->end, *state);
+        if (frame < place.region->end)
             return frame;
-        frame = mm_min_u64(frame, place.region->end);
         found = mm_place_of(pmm, frame, &place);
     }
     return frame;
 }
 
-enum mm_err mm_pmm_walk(struct mm_pmm *pmm, mm_phys_t *cursor, struct mm_phys_range *run,
-                        enum mm_frame_state *state)
+MM_COLD enum mm_err mm_pmm_walk(struct mm_pmm *pmm, mm_phys_t *cursor, struct mm_phys_range *run,
+                                enum mm_frame_state *state)
 {
     const struct mm_pmm_region *region;
     struct mm_pools_guard guard;
@@ -235,19 +253,48 @@ static void count_stock(const struct mm_pmm *pmm, uint64_t *zone, uint64_t *node
             count_slots(pmm, pmm->node[i].depot.slot[j], pmm->magazine_frames, zone, node);
 }
 
-void mm_pmm_get_stats(struct mm_pmm *pmm, struct mm_pmm_stats *out)
-{
-    struct mm_pools_guard guard;
+/* Depots, then pools: nothing moves between stock and pools but single frames. */
+struct all_guard {
+    mm_lock_guard_t first, rest;
+    struct mm_pools_guard pools;
+};
 
-    if (pmm == NULL || out == NULL)
+static struct all_guard all_lock(struct mm_pmm *pmm)
+{
+    struct all_guard guard = {.pools = {.count = 0}};
+
+    for (uint32_t i = 0; i < pmm->node_count; i++) {
+        guard.rest = mm_lock_take(&pmm->node[i].depot.lock);
+        if (i == 0)
+            guard.first = guard.rest;
+    }
+    guard.pools = mm_pools_lock(pmm);
+    return guard;
+}
+
+static void all_unlock(struct mm_pmm *pmm, struct all_guard guard)
+{
+    mm_pools_unlock(pmm, guard.pools);
+    for (uint32_t i = pmm->node_count; i-- > 0;)
+        mm_lock_release(&pmm->node[i].depot.lock, i == 0 ? guard.first : guard.rest);
+}
+
+MM_COLD void mm_pmm_get_stats(struct mm_pmm *pmm, struct mm_pmm_stats *out)
+{
+    struct all_guard guard;
+
+    if (out == NULL)
+        return;
+    *out = (struct mm_pmm_stats){.free_frames = 0};
+    if (pmm == NULL)
         return;
     *out = (struct mm_pmm_stats){
         .meta_bytes = pmm->meta_bytes,
         .misuse_count = mm_load_relaxed_u64(&pmm->misuse_count),
         .side_frames = mm_side_frames(pmm),
     };
-    guard = mm_pools_lock(pmm);
-    for (uint32_t i = 0; i < guard.count; i++) {
+    guard = all_lock(pmm);
+    for (uint32_t i = 0; i < guard.pools.count; i++) {
         const struct mm_pmm_pool *pool = &pmm->pool[i];
 
         out->managed_frames += pool->managed_frames;
@@ -264,20 +311,23 @@ void mm_pmm_get_stats(struct mm_pmm *pmm, struct mm_pmm_stats *out)
     for (uint32_t i = 0; i < pmm->node_count; i++)
         out->depot_frames +=
             (uint64_t)mm_load_relaxed_u32(&pmm->node[i].depot.count) * pmm->magazine_frames;
-    mm_pools_unlock(pmm, guard);
+    all_unlock(pmm, guard);
     out->free_frames += out->magazine_frames + out->zeroed_frames + out->depot_frames;
     count_stock(pmm, out->zone_free_frames, NULL);
 }
 
-void mm_pmm_get_node_stats(struct mm_pmm *pmm, unsigned node, uint64_t *managed_frames,
-                           uint64_t *free_frames)
+MM_COLD void mm_pmm_get_node_stats(struct mm_pmm *pmm, unsigned node, uint64_t *managed_frames,
+                                   uint64_t *free_frames)
 {
     uint64_t zone[MM_ZONES] = {0};
     uint64_t in_stock[MM_NODES_MAX] = {0};
     uint64_t managed = 0;
     uint64_t free = 0;
 
-    if (pmm == NULL || managed_frames == NULL || free_frames == NULL)
+    if (managed_frames == NULL || free_frames == NULL)
+        return;
+    *managed_frames = *free_frames = 0;
+    if (pmm == NULL)
         return;
     count_stock(pmm, zone, in_stock);
     for (uint32_t i = 0; i < mm_load_acquire_u32(&pmm->pool_count); i++) {
@@ -361,11 +411,13 @@ static void count_pool(struct mm_pmm *pmm, struct mm_pmm_pool *pool, uint64_t *f
     }
 }
 
-void mm_pmm_get_blocks(struct mm_pmm *pmm, struct mm_pmm_blocks *out)
+MM_COLD void mm_pmm_get_blocks(struct mm_pmm *pmm, struct mm_pmm_blocks *out)
 {
-    if (pmm == NULL || out == NULL)
+    if (out == NULL)
         return;
     *out = (struct mm_pmm_blocks){.free_frames = 0};
+    if (pmm == NULL)
+        return;
     for (uint32_t i = 0; i < mm_load_acquire_u32(&pmm->pool_count); i++)
         count_pool(pmm, &pmm->pool[i], out->free_blocks);
     out->free_frames = out->free_blocks[0];

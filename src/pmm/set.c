@@ -39,7 +39,7 @@ static uint32_t levels_of(uint64_t chunks, uint32_t *start, uint32_t *levels)
     return words;
 }
 
-uint64_t mm_sets_words(uint64_t chunks)
+MM_COLD uint64_t mm_sets_words(uint64_t chunks)
 {
     uint32_t start[MM_SET_LEVELS];
     uint32_t levels;
@@ -47,7 +47,7 @@ uint64_t mm_sets_words(uint64_t chunks)
     return (uint64_t)levels_of(chunks, start, &levels) * MM_SETS;
 }
 
-void mm_sets_init(struct mm_pmm_sets *sets, uint64_t *word, uint32_t chunks)
+MM_COLD void mm_sets_init(struct mm_pmm_sets *sets, uint64_t *word, uint32_t chunks)
 {
     *sets = (struct mm_pmm_sets){.word = word, .chunks = chunks};
     sets->words = levels_of(chunks, sets->start, &sets->levels);
@@ -196,7 +196,7 @@ static bool set_is_sound(const struct mm_pmm_sets *sets, unsigned set)
            sets->first[set] < words_for(sets->chunks);
 }
 
-bool mm_sets_are_sound(const struct mm_pmm_sets *sets)
+MM_COLD bool mm_sets_are_sound(const struct mm_pmm_sets *sets)
 {
     uint32_t start[MM_SET_LEVELS];
     uint32_t levels;

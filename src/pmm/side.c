@@ -50,14 +50,15 @@ static uint64_t pages_for(uint64_t chunks)
     return (chunks + TABLES_PER_PAGE - 1) / TABLES_PER_PAGE;
 }
 
-uint64_t mm_side_bytes(uint64_t chunks, uint64_t holes, bool can_grow)
+MM_COLD uint64_t mm_side_bytes(uint64_t chunks, uint64_t holes, bool can_grow)
 {
     return sizeof(struct mm_pmm_side) + pages_for(chunks) * 3 * sizeof(uint64_t) +
            lent_tables(chunks, can_grow) * sizeof(uint64_t[MM_CHUNK_WORDS]) +
            (holes + HOLES_SPARE) * sizeof(struct mm_pmm_hole);
 }
 
-void mm_side_init(struct mm_pmm *pmm, void *memory, uint64_t chunks, uint64_t holes, bool can_grow)
+MM_COLD void mm_side_init(struct mm_pmm *pmm, void *memory, uint64_t chunks, uint64_t holes,
+                          bool can_grow)
 {
     struct mm_pmm_side *side = memory;
     uint64_t(*table)[MM_CHUNK_WORDS];
@@ -86,7 +87,7 @@ void mm_side_init(struct mm_pmm *pmm, void *memory, uint64_t chunks, uint64_t ho
 
 /* ---- tails ---- */
 
-static bool page_grow(struct mm_pmm *pmm, struct mm_pmm_pool *pool)
+static MM_COLD bool page_grow(struct mm_pmm *pmm, struct mm_pmm_pool *pool)
 {
     struct mm_pmm_side *side = pmm->side;
     uint32_t page = side->lent_pages;
@@ -185,7 +186,7 @@ uint64_t *mm_side_tails(const struct mm_pmm *pmm, uint32_t table)
 }
 
 /* Detach a page whose tables are all unused and not promised. */
-static bool page_detach(struct mm_pmm *pmm, uint64_t *frame)
+static MM_COLD bool page_detach(struct mm_pmm *pmm, uint64_t *frame)
 {
     struct mm_pmm_side *side = pmm->side;
     mm_lock_guard_t guard = mm_lock_take(&side->lock);
@@ -212,9 +213,10 @@ static bool page_detach(struct mm_pmm *pmm, uint64_t *frame)
 
 void mm_side_trim(struct mm_pmm *pmm)
 {
-    uint64_t frame;
+    uint64_t frame = 0;
 
-    while (mm_load_relaxed_u32(&pmm->side->idle_pages) != 0 && page_detach(pmm, &frame)) {
+    while (pmm->side != NULL && mm_load_relaxed_u32(&pmm->side->idle_pages) != 0 &&
+           page_detach(pmm, &frame)) {
         struct mm_place place;
         bool found = mm_place_of(pmm, frame, &place);
         mm_lock_guard_t guard;
@@ -229,7 +231,7 @@ void mm_side_trim(struct mm_pmm *pmm)
 
 uint64_t mm_side_frames(const struct mm_pmm *pmm)
 {
-    return mm_load_relaxed_u32(&pmm->side->frames);
+    return pmm->side != NULL ? mm_load_relaxed_u32(&pmm->side->frames) : 0;
 }
 
 void mm_side_frame_added(struct mm_pmm *pmm, mm_phys_t frame)
@@ -264,7 +266,7 @@ size_t mm_side_own_bytes(void)
     return sizeof(struct mm_pmm_side);
 }
 
-struct mm_side_facts mm_side_facts(const struct mm_pmm *pmm)
+MM_COLD struct mm_side_facts mm_side_facts(const struct mm_pmm *pmm)
 {
     const struct mm_pmm_side *side = pmm->side;
 

@@ -119,7 +119,9 @@ MM_COLD void mm_stock_serve(struct mm_pmm *pmm, struct mm_pmm_cpu *cpu, mm_guard
     if (mm_stock_take(cpu))
         mm_stock_leave(pmm, cpu, &faults);
     mm_unpin(pmm, guard);
+    mm_mode_update(pmm);
     mm_stock_report(pmm, &faults, where, caller);
+    mm_watch_zones(pmm);
 }
 
 /* ---- from the pools ---- */

@@ -8,13 +8,13 @@
  *             finds it taken, an interrupt or an NMI, goes to the pools. Another CPU never touches
  *             the arrays of a CPU that runs: it raises a request, which is honoured when the guard
  *             is left, or takes the stock of a CPU that parked.
- * Invariants  G1 only the owner CPU leaves FREE; only who wrote BUSY or STOLEN leaves that; another
- *                CPU writes the state only after a successful swap from PARK
+ * Invariants  G1 only the owner CPU leaves FREE; only who wrote BUSY or STOLEN leaves that; anybody
+ *                else writes the state only after a successful swap from PARK or OPEN
  *             G2 arrays and zeroed stock are touched between take and leave, or between swap and
  *                give-back, by nobody else; the counts may be read for statistics
  *             G3 state BUSY at thread level implies pinned; a handler that returns has restored the
  *                state it found, or FREE if it found PARK
- *             G4 done == r implies: a flush began after req reached r; while the magazines are closed
+ *             G4 done == r implies: a flush, by the owner or a thief, began after req reached r; while the magazines are closed
  *                the stock stays empty from then on
  *             G5 nothing is waited for while BUSY but the locks of pools, depots, modes and side
  *                tables, which are held with interrupts off

@@ -7,7 +7,7 @@
  *             to a frame of the PMM's own, found through one page of pointers for each GiB.
  * Invariants  T1 a pointer, once stored, stays: readers need no lock
  *             T2 a table is zero before the pointer to it is stored
- * Locking     add_lock to store a pointer; the pool's lock if the chunk is of a rare kind.
+ * Locking     add_lock to store a pointer; the pool's lock if the chunk has holes.
  * Cost        Two dependent loads.
  * Rejected    Tables that go when the chunk is empty: readers without a lock could still be there.
  */
@@ -60,7 +60,7 @@ static bool tables_store(uint64_t *slot, uint64_t tables)
 }
 
 /* One more step towards the chunk's table: the page of pointers, then the table. */
-static enum mm_err table_step(struct mm_pmm *pmm, uint32_t chunk)
+static MM_COLD enum mm_err table_step(struct mm_pmm *pmm, uint32_t chunk)
 {
     uint64_t *directory = directory_of(pmm, chunk);
     uint64_t page = mm_load_acquire_u64(directory);
@@ -102,8 +102,8 @@ static bool is_managed(const struct mm_pmm *pmm, const struct mm_place *place)
     mm_lock_guard_t guard;
     uint64_t managed;
 
-    if ((mm_kind_of(pmm, place->chunk) & MM_KIND_CACHED) != 0)
-        return true;
+    if (!mm_kind_has_holes(mm_kind_of(pmm, place->chunk)))
+        return mm_kind_base(mm_kind_of(pmm, place->chunk)) != MM_KIND_UNUSED;
     guard = mm_lock_take(&pool->lock);
     managed = mm_chunk_managed(pmm, place->chunk, place->index / 64);
     mm_lock_release(&pool->lock, guard);

@@ -35,7 +35,7 @@ static uint32_t level_for(const struct mm_pmm_watch *watch, uint32_t level, uint
     return MM_MEMORY_PLENTY;
 }
 
-static void watch_zone(struct mm_pmm *pmm, enum mm_zone zone)
+static MM_COLD void watch_zone(struct mm_pmm *pmm, enum mm_zone zone)
 {
     struct mm_pmm_watch *watch = &pmm->watch[zone];
     uint32_t before = mm_load_acquire_u32(&watch->level); /* pairs with set_watermark */
@@ -64,13 +64,13 @@ void mm_watch_zones(struct mm_pmm *pmm)
         watch_zone(pmm, (enum mm_zone)mm_lowest_bit(watched));
 }
 
-enum mm_err mm_pmm_set_watermark(struct mm_pmm *pmm, enum mm_zone zone,
-                                 const struct mm_pmm_watermark *mark)
+MM_COLD enum mm_err mm_pmm_set_watermark(struct mm_pmm *pmm, enum mm_zone zone,
+                                         const struct mm_pmm_watermark *mark)
 {
     struct mm_pmm_watch *watch;
     mm_lock_guard_t guard;
 
-    if (pmm == NULL || (unsigned)zone >= MM_ZONES ||
+    if (pmm == NULL || pmm->watch == NULL || (unsigned)zone >= MM_ZONES ||
         (mark != NULL && (mark->fn == NULL || mark->min_frames > mark->low_frames ||
                           mark->low_frames > mark->high_frames)))
         return MM_ERR_BAD_ARG;

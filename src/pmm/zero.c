@@ -99,10 +99,24 @@ static bool zeroed_put(struct mm_pmm *pmm, mm_phys_t frame, struct mm_stock_faul
     return put;
 }
 
-enum mm_err mm_pmm_zero_ahead(struct mm_pmm *pmm)
+/* A frame of the pools from which this CPU's stock comes: others keep theirs. */
+static bool stock_single(struct mm_pmm *pmm, uint8_t node, mm_phys_t *out)
+{
+    const struct mm_frame_want want = {
+        .count = 1, .align = 1, .end = UINT64_MAX, .plain = true, .node = node, .node_only = true};
+    struct mm_pool_walk walk = mm_pool_walk(pmm, &want);
+    struct mm_pmm_pool *pool;
+
+    while ((pool = mm_pool_next(&walk)) != NULL)
+        if (pool->zone >= MM_ZONE_DMA32 && mm_pool_single(pmm, &want, pool, out))
+            return true;
+    return false;
+}
+
+MM_COLD enum mm_err mm_pmm_zero_ahead(struct mm_pmm *pmm)
 {
     struct mm_stock_faults faults = {NULL, mm_phys(0), 0};
-    struct mm_frame_want want = {.count = 1, .align = 1, .end = UINT64_MAX, .plain = true};
+    uint8_t node;
     mm_phys_t frame;
     enum mm_err err;
 
@@ -110,10 +124,10 @@ enum mm_err mm_pmm_zero_ahead(struct mm_pmm *pmm)
         return MM_ERR_BAD_ARG;
     if (pmm->window == NULL)
         return MM_ERR_UNSUPPORTED;
-    err = wanted(pmm, &want.node);
+    err = wanted(pmm, &node);
     if (err != MM_OK)
         return err;
-    if (!mm_pools_single(pmm, &want, &frame))
+    if (!stock_single(pmm, node, &frame))
         return MM_ERR_NO_MEMORY;
     err = mm_frames_zero(pmm, mm_frame_of(frame), 1);
     if (err != MM_OK || !zeroed_put(pmm, frame, &faults)) {

@@ -63,11 +63,12 @@ static inline void fixture_map(struct fixture *f, const struct fixture_range *ra
     }
 }
 
-static inline void fixture_start(struct fixture *f, const struct mm_window *window)
+/* A PMM over the map, as `wanted` says; map and meta are the fixture's. */
+static inline void fixture_start_as(struct fixture *f, const struct mm_pmm_config *wanted)
 {
-    struct mm_pmm_config config = {
-        .map = &f->map, .window = window, .cpu_count = 1, .flags = MM_PMM_NO_FLOORS};
+    struct mm_pmm_config config = *wanted;
 
+    config.map = &f->map;
     free(f->meta);
     CHECK_OK(mm_pmm_meta_bytes(&config, &f->meta_bytes));
     f->meta = malloc(f->meta_bytes);
@@ -78,6 +79,13 @@ static inline void fixture_start(struct fixture *f, const struct mm_window *wind
     config.meta_bytes = f->meta_bytes;
     CHECK_OK(mm_pmm_init(&f->pmm, &config));
     CHECK_EQ(mm_pmm_check(&f->pmm, NULL), 0);
+}
+
+/* One CPU, and no floors: all of memory can be had. */
+static inline void fixture_start(struct fixture *f, const struct mm_window *window)
+{
+    fixture_start_as(
+        f, &(struct mm_pmm_config){.window = window, .cpu_count = 1, .flags = MM_PMM_NO_FLOORS});
 }
 
 #define FIXTURE(f, window, ...)                                     \
@@ -98,26 +106,31 @@ static inline uint64_t hash_word(uint64_t hash, uint64_t word)
     return (hash ^ word) * UINT64_C(0x100000001b3);
 }
 
-/* All that a PMM knows of its frames: who has which, together with which others. What is in stock is
- * free; where it is kept is nobody's business. */
+/* All that a PMM knows of its frames: which are managed, and who has which together with which
+ * others. What is in stock is free; where it is kept is nobody's business. */
 static inline uint64_t state_hash(struct fixture *f)
 {
-    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+    uint64_t hash = hash_word(UINT64_C(0xcbf29ce484222325), mm_pmm_free_frames(&f->pmm));
     mm_phys_t cursor = mm_phys(0);
     struct mm_phys_range run;
     enum mm_frame_state state;
     struct mm_frame_info info;
+    uint64_t managed_end = 0;
 
-    hash = hash_word(hash, mm_pmm_free_frames(&f->pmm));
     while (mm_pmm_walk(&f->pmm, &cursor, &run, &state) == MM_OK) {
-        hash = hash_word(hash_word(hash_word(hash, run.start.raw), run.bytes), state);
-        for (uint64_t at = run.start.raw; state == MM_FRAME_ALLOCATED && at < run.start.raw + run.bytes;
+        uint64_t end = run.start.raw + run.bytes;
+
+        if (run.start.raw != managed_end)
+            hash = hash_word(hash_word(hash, managed_end), run.start.raw);
+        managed_end = end;
+        for (uint64_t at = run.start.raw; state == MM_FRAME_ALLOCATED && at < end;
              at += info.count_frames * MM_FRAME_BYTES) {
             mm_pmm_query(&f->pmm, mm_phys(at), &info);
-            hash = hash_word(hash, info.count_frames);
+            if (info.state == MM_FRAME_ALLOCATED)
+                hash = hash_word(hash_word(hash, at), info.count_frames);
         }
     }
-    return hash;
+    return hash_word(hash, managed_end);
 }
 
 static inline enum mm_frame_state state_of(struct fixture *f, uint64_t frame)

@@ -116,7 +116,11 @@ TEST(pmm_search_from_a_lowest_address_hides_no_free_frame)
     CHECK_EQ(first, 0x2400);
     CHECK_EQ(mm_pmm_check(&machine.pmm, NULL), 0);
     CHECK_OK(mm_pmm_alloc_frame(&machine.pmm, &out));
-    CHECK_EQ(mm_frame_of(out), 0x2000);
+    CHECK_EQ(mm_frame_of(out), 0x2401); /* of the fullest chunk */
+    for (unsigned i = 2; i < 0x600; i++)
+        CHECK_OK(mm_pmm_alloc_frame(&machine.pmm, &out));
+    CHECK_ERR(mm_pmm_alloc_frame(&machine.pmm, &out), MM_ERR_NO_MEMORY);
+    CHECK_EQ(mm_pmm_check(&machine.pmm, NULL), 0);
 }
 
 TEST(pmm_falls_back_to_lower_zones_when_the_higher_are_full)
@@ -205,18 +209,42 @@ TEST(pmm_finds_the_only_run_wherever_it_lies)
     }
 }
 
-TEST(pmm_single_frames_are_not_sought_in_full_chunks_again)
+/* Singles fill up the fullest chunk, blocks go where blocks are, and whole chunks stay whole. */
+TEST(pmm_uses_the_fullest_chunk_that_fits)
 {
-    mm_phys_t out;
+    struct mm_frame_request dma = {.highest = MM_HIGHEST_16M}; /* past the magazines */
+    struct mm_frame_request block = {.highest = MM_HIGHEST_16M, .order = 3};
+    uint64_t frame[0x600], first;
 
-    FIXTURE(&machine, NULL, RAM(0x2000, 0x600));
-    for (unsigned i = 0; i < 0x401; i++)
-        CHECK_OK(mm_pmm_alloc_frame(&machine.pmm, &out));
-    CHECK_EQ(machine.pmm.zone_hint[MM_ZONE_DMA32], 0x2400 / MM_CHUNK_FRAMES);
-    CHECK_OK(mm_pmm_free_frame(&machine.pmm, at(0x2005)));
-    CHECK_EQ(machine.pmm.zone_hint[MM_ZONE_DMA32], 0x2000 / MM_CHUNK_FRAMES);
-    CHECK_OK(mm_pmm_alloc_frame(&machine.pmm, &out));
-    CHECK_EQ(mm_frame_of(out), 0x2005);
+    FIXTURE(&machine, NULL, RAM(0x200, 0x800)); /* four chunks: 0x200, 0x400, 0x600, 0x800 */
+    for (unsigned i = 0; i < 0x600; i++)
+        CHECK_OK(try(&dma, &frame[i]));
+    for (unsigned i = 0; i < 0x600; i++) { /* three chunks full, one after another; one whole */
+        CHECK(frame[i] >= 0x200 && frame[i] < 0x800);
+        CHECK_EQ(frame[i] / 0x200, 1 + i / 0x200);
+    }
+    for (unsigned i = 0; i < 100; i++) /* 100 are free in 0x200, 3 in 0x400, 20 in 0x600 */
+        CHECK_OK(mm_pmm_free_frame(&machine.pmm, at(0x200 + 4 * i)));
+    for (unsigned i = 0; i < 3; i++)
+        CHECK_OK(mm_pmm_free_frame(&machine.pmm, at(0x400 + 4 * i)));
+    for (unsigned i = 0; i < 20; i++)
+        CHECK_OK(mm_pmm_free_frame(&machine.pmm, at(0x600 + 4 * i)));
+    for (unsigned i = 0; i < 123; i++) {
+        CHECK_OK(try(&dma, &first));
+        CHECK_EQ(first, i < 3    ? 0x400 + 4 * i
+                        : i < 23 ? 0x600 + 4 * (i - 3)
+                                 : 0x200 + 4 * (i - 23));
+    }
+    CHECK_OK(try(&block, &first));
+    CHECK_EQ(first, 0x800);
+    CHECK_OK(mm_pmm_free_frame(&machine.pmm, at(0x3ff)));
+    CHECK_OK(mm_pmm_free_frame(&machine.pmm, at(0x400)));
+    CHECK_OK(mm_pmm_free_frame(&machine.pmm, at(0x401)));
+    CHECK_OK(try(&dma, &first));
+    CHECK(first == 0x3ff || first == 0x400); /* sets are by 1 to 4 frames free, and so on */
+    CHECK_OK(try(&block, &first));
+    CHECK_EQ(first, 0x808); /* of the chunk that has a block already */
+    CHECK_EQ(mm_pmm_check(&machine.pmm, NULL), 0);
 }
 
 TEST(pmm_runs_of_many_chunks_are_taken_and_given_back_whole)
@@ -284,10 +312,14 @@ TEST(pmm_runs_for_a_node_do_not_reach_into_another)
             {0x2700, 0x100, MM_MEM_USABLE, MM_USE_FREE, 0});
     CHECK_OK(try(&insist, &first));
     CHECK_EQ(first, 0x2200);
-    CHECK_ERR(try(&insist, &first), MM_ERR_NO_MEMORY);
-    insist.count_frames = 0x1ff;
-    CHECK_OK(try(&insist, &first));
+    CHECK_OK(try(&insist, &first)); /* to the last frame of the node but 0xfe */
     CHECK_EQ(first, 0x2401);
+    CHECK_ERR(try(&insist, &first), MM_ERR_NO_MEMORY);
+    insist.count_frames = 0xff;
+    CHECK_ERR(try(&insist, &first), MM_ERR_NO_MEMORY);
+    insist.count_frames = 0xfe;
+    CHECK_OK(try(&insist, &first));
+    CHECK_EQ(first, 0x2602);
     insist.count_frames = 1;
     CHECK_ERR(try(&insist, &first), MM_ERR_NO_MEMORY);
 }

@@ -1,0 +1,184 @@
+/*
+ * test_pmm_side.c - tables of tails: used up, grown through the window, given back, not to be had.
+ */
+#include "fixture.h"
+
+static struct fixture machine;
+
+#define CHUNKS 72u
+#define FIRST  UINT64_C(0x100000)
+#define FRAMES (CHUNKS * MM_CHUNK_FRAMES)
+
+static void start(bool window)
+{
+    if (window)
+        fake_ram_add(at(FIRST), (uint64_t)FRAMES * MM_FRAME_BYTES);
+    FIXTURE(&machine, window ? fake_window() : NULL, RAM(FIRST, FRAMES));
+}
+
+static uint64_t side_frames(void)
+{
+    struct mm_pmm_stats stats;
+
+    mm_pmm_get_stats(&machine.pmm, &stats);
+    return stats.side_frames;
+}
+
+/* Two frames that belong together, in the middle of chunk `chunk`. */
+static enum mm_err mix(unsigned chunk)
+{
+    uint64_t first = FIRST + (uint64_t)chunk * MM_CHUNK_FRAMES + 0x100;
+    const struct mm_frame_request request = {.lowest = at(first), .count_frames = 2};
+    mm_phys_t out;
+    enum mm_err err = mm_pmm_alloc(&machine.pmm, &request, &out);
+
+    if (err == MM_OK)
+        CHECK_EQ(mm_frame_of(out), first);
+    return err;
+}
+
+static void unmix(unsigned chunk)
+{
+    uint64_t first = FIRST + (uint64_t)chunk * MM_CHUNK_FRAMES + 0x100;
+
+    CHECK_OK(mm_pmm_free(&machine.pmm, at(first), 2));
+}
+
+TEST(side_tables_come_from_the_metadata_first)
+{
+    struct mm_side_facts facts;
+
+    start(true);
+    facts = mm_side_facts(&machine.pmm);
+    CHECK_EQ(facts.page_count, 2);
+    CHECK_EQ(facts.lent_pages, 1);
+    CHECK_EQ(facts.unused_count, 64);
+    for (unsigned i = 0; i < 63; i++)
+        CHECK_OK(mix(i));
+    CHECK_EQ(side_frames(), 0);
+    CHECK_EQ(fake_counts().frame_maps, 0);
+    CHECK_EQ(mm_side_facts(&machine.pmm).unused_count, 1);
+    CHECK_EQ(mm_pmm_free_frames(&machine.pmm), FRAMES - 126);
+    CHECK_EQ(mm_pmm_check(&machine.pmm, NULL), 0);
+    for (unsigned i = 0; i < 63; i++)
+        unmix(i);
+    CHECK_EQ(mm_side_facts(&machine.pmm).unused_count, 64);
+    CHECK_EQ(mm_pmm_free_frames(&machine.pmm), FRAMES);
+    CHECK_EQ(mm_pmm_check(&machine.pmm, NULL), 0);
+}
+
+TEST(side_tables_grow_by_a_frame_and_give_it_back)
+{
+    start(true);
+    for (unsigned round = 0; round < 3; round++) {
+        for (unsigned i = 0; i < CHUNKS; i++)
+            CHECK_OK(mix((i * 5 + round) % CHUNKS));
+        CHECK_EQ(side_frames(), 1);
+        CHECK_EQ(fake_counts().frame_maps, fake_counts().frame_unmaps + 1);
+        CHECK_EQ(mm_side_facts(&machine.pmm).unused_count, 2 * 64 - CHUNKS);
+        CHECK_EQ(mm_pmm_free_frames(&machine.pmm), FRAMES - 2 * CHUNKS - 1);
+        CHECK_EQ(mm_pmm_check(&machine.pmm, NULL), 0);
+        for (unsigned i = 0; i < CHUNKS; i++)
+            unmix((i * 7 + round) % CHUNKS);
+        CHECK_EQ(side_frames(), 0);
+        CHECK_EQ(fake_counts().frame_maps, fake_counts().frame_unmaps);
+        CHECK_EQ(mm_pmm_free_frames(&machine.pmm), FRAMES);
+        CHECK_EQ(mm_pmm_check(&machine.pmm, NULL), 0);
+    }
+}
+
+/* The page's frame is the PMM's own: no caller may give it back, and one that is bad goes when the
+ * PMM does not need it any more. */
+TEST(side_page_that_is_to_retire_goes_when_it_is_not_needed)
+{
+    struct mm_pmm_stats stats;
+    struct mm_frame_info info;
+    uint64_t own = 0;
+
+    start(true);
+    for (unsigned i = 0; i < CHUNKS; i++)
+        CHECK_OK(mix(i));
+    for (uint64_t frame = FIRST; frame < FIRST + FRAMES; frame++) {
+        mm_pmm_query(&machine.pmm, at(frame), &info);
+        if (info.state == MM_FRAME_ALLOCATED && info.count_frames == 1)
+            own = frame;
+    }
+    CHECK(own != 0);
+    CHECK_ERR(mm_pmm_retire(&machine.pmm, at(own)), MM_ERR_BUSY);
+    CHECK_EQ(mm_pmm_check(&machine.pmm, NULL), 0);
+    for (unsigned i = 0; i < CHUNKS; i++)
+        unmix(i);
+    CHECK_EQ(state_of(&machine, own), MM_FRAME_UNMANAGED);
+    mm_pmm_get_stats(&machine.pmm, &stats);
+    CHECK_EQ(stats.managed_frames, FRAMES - 1);
+    CHECK_EQ(stats.free_frames, FRAMES - 1);
+    CHECK_EQ(mm_pmm_check(&machine.pmm, NULL), 0);
+}
+
+TEST(side_tables_for_all_chunks_are_in_the_metadata_without_a_window)
+{
+    start(false);
+    CHECK_EQ(mm_side_facts(&machine.pmm).lent_pages, 2);
+    for (unsigned i = 0; i < CHUNKS; i++)
+        CHECK_OK(mix(i));
+    CHECK_EQ(side_frames(), 0);
+    CHECK_EQ(mm_pmm_free_frames(&machine.pmm), FRAMES - 2 * CHUNKS);
+    CHECK_EQ(mm_pmm_check(&machine.pmm, NULL), 0);
+}
+
+TEST(side_page_that_cannot_be_mapped_fails_the_request_alone)
+{
+    const struct mm_frame_request block = {.order = 2}, large = {.order = 9};
+    uint64_t before;
+    mm_phys_t out = mm_phys(77);
+
+    start(true);
+    for (unsigned i = 0; i < 63; i++)
+        CHECK_OK(mix(i));
+    before = state_hash(&machine);
+    fake_frame_map_fail_on(0);
+    CHECK_ERR(mix(63), MM_ERR_NO_MEMORY); /* a run may end in two chunks: two tables */
+    CHECK_EQ(state_hash(&machine), before);
+    CHECK_EQ(side_frames(), 0);
+    CHECK_EQ(mm_side_facts(&machine.pmm).promised, 0);
+    CHECK_EQ(mm_pmm_check(&machine.pmm, NULL), 0);
+    CHECK_OK(mm_pmm_alloc(&machine.pmm, &block, &out)); /* the last table does for a block */
+    CHECK_OK(mm_pmm_free(&machine.pmm, out, 4));
+    CHECK_OK(mm_pmm_alloc(&machine.pmm, &large, &out)); /* whole chunks need none */
+    CHECK_OK(mm_pmm_free(&machine.pmm, out, 512));
+    CHECK_OK(mm_pmm_alloc_frame(&machine.pmm, &out));
+    CHECK_OK(mm_pmm_free_frame(&machine.pmm, out));
+    CHECK_EQ(state_hash(&machine), before);
+    fake_frame_map_works();
+    CHECK_OK(mix(63)); /* the last one of the metadata in the end */
+    CHECK_EQ(side_frames(), 0);
+    CHECK_OK(mix(64));
+    CHECK_EQ(side_frames(), 1);
+    CHECK_EQ(mm_pmm_check(&machine.pmm, NULL), 0);
+}
+
+/* Nothing is left for a page: the request fails, and what was free stays free. */
+TEST(side_page_is_not_taken_for_good_by_a_request_that_fails)
+{
+    const struct mm_frame_request run = {.count_frames = 2};
+    static mm_phys_t frame[FRAMES];
+    uint64_t free_frames, before;
+    mm_phys_t out;
+
+    start(true);
+    for (unsigned i = 0; i < 63; i++)
+        CHECK_OK(mix(i));
+    free_frames = mm_pmm_free_frames(&machine.pmm);
+    CHECK_OK(mm_pmm_alloc_bulk(&machine.pmm, NULL, free_frames, frame));
+    for (unsigned i = 0; i < 3; i++) { /* every other frame: no run of two */
+        uint64_t last = FIRST + FRAMES - 1 - 2 * i;
+
+        CHECK_OK(mm_pmm_free_frame(&machine.pmm, at(last)));
+    }
+    before = state_hash(&machine);
+    CHECK_ERR(mm_pmm_alloc(&machine.pmm, &run, &out), MM_ERR_NO_MEMORY);
+    CHECK_EQ(mm_pmm_free_frames(&machine.pmm), 3);
+    CHECK_EQ(state_hash(&machine), before);
+    CHECK_EQ(fake_counts().frame_maps, fake_counts().frame_unmaps);
+    CHECK_EQ(mm_pmm_check(&machine.pmm, NULL), 0);
+}
