@@ -134,7 +134,11 @@ TEST(stock_exchanges_its_magazines_before_it_asks_the_pool)
 /* Two magazines, a depot of full ones, the rest in the pool; and back in the reverse order. */
 TEST(stock_keeps_full_magazines_in_the_depot)
 {
-    enum { DEPOT = 16 * MM_DEPOT_MAGAZINES, STOCK = 32 + DEPOT, ALL = STOCK + 64 };
+    enum {
+        DEPOT = 16 * MM_DEPOT_MAGAZINES,
+        STOCK = 32 + DEPOT,
+        ALL = STOCK + 64
+    };
     static mm_phys_t frame[ALL];
 
     start();
@@ -146,8 +150,7 @@ TEST(stock_keeps_full_magazines_in_the_depot)
 
         give(frame[i]);
         mm_test_row("freed", given);
-        CHECK_EQ(stats().depot_frames,
-                 given <= 32 ? 0 : mm_min_u64((given - 17) / 16 * 16, DEPOT));
+        CHECK_EQ(stats().depot_frames, given <= 32 ? 0 : mm_min_u64((given - 17) / 16 * 16, DEPOT));
         CHECK_EQ(stats().magazine_frames + stats().depot_frames + in_pool(), FRAMES - ALL + given);
     }
     CHECK_EQ(stats().magazine_frames, 32);
@@ -739,7 +742,7 @@ static void random_call(void)
 
 static void no_frame_is_held_twice(void)
 {
-    static uint8_t seen[0x400];
+    static uint8_t seen[0x800];
 
     memset(seen, 0, sizeof seen);
     for (unsigned i = 0; i < held_count; i++)
@@ -752,7 +755,7 @@ TEST(stock_keeps_every_frame_in_one_place_with_each_pin)
 
     for (unsigned i = 0; i < 3; i++) {
         mm_test_row("pin", i);
-        fixture_map(&machine, (struct fixture_range[]){RAM(FIRST, 0x400)}, 1);
+        fixture_map(&machine, (struct fixture_range[]){RAM(FIRST, 0x800)}, 1);
         fixture_start_as(&machine,
                          &(struct mm_pmm_config){.cpu_count = 3, .pin = pin[i], NO_FLOORS});
         held_count = 0;
@@ -760,13 +763,13 @@ TEST(stock_keeps_every_frame_in_one_place_with_each_pin)
             random_call();
             if (call % 100 == 0) {
                 no_frame_is_held_twice();
-                is_sound(0x400 - held_count);
+                is_sound(0x800 - held_count);
             }
         }
         while (held_count > 0)
             give(held[--held_count]);
         CHECK_OK(mm_pmm_drain(&machine.pmm, MM_DRAIN_WAIT));
-        CHECK_EQ(in_pool(), 0x400);
-        is_sound(0x400);
+        CHECK_EQ(in_pool(), 0x800);
+        is_sound(0x800);
     }
 }
