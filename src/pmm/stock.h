@@ -193,6 +193,12 @@ uint64_t mm_stock_near(const struct mm_pmm *pmm);
 /* Is the frame in stock? No lock; true when quiet. */
 bool mm_stock_holds(const struct mm_pmm *pmm, mm_phys_t frame);
 
+/* ---- take.c ---- */
+
+/* From the pools; then with what can be brought home. Not in the guard. */
+bool mm_take_or_drain(struct mm_pmm *pmm, const struct mm_frame_want *want, bool try_hard,
+                      uint64_t *first, struct mm_stock_faults *faults);
+
 /* ---- depot.c ---- */
 
 /* Move a full magazine into the depot; fill an empty one from there. False: it is full, or empty,
