@@ -1,18 +1,16 @@
 /*
- * pmm.c - take frames, give frames back.
+ * pmm.c - take frames.
  *
- * Problem     The common call must be a dozen instructions; the general one has seven constraints at
- *             once; and callers give back what they never had.
- * Idea        One frame without constraints comes from the stock of this CPU, and goes there, inline
- *             in the public call. All else is turned into frames, validated before any lock is
- *             taken, and goes through the pools one after another. A free is compared with what the
- *             chunks say of the allocation and refused unless it is exactly that.
+ * Problem     The common call must be a dozen instructions, whatever the rare ones need.
+ * Idea        One frame without constraints comes from the stock of this CPU, inline in the public
+ *             call; a plain 2 MiB block from the first pool that has one. All else goes through
+ *             request.c and take.c. NMI takes what needs no waiting.
  * Invariants  I1 a call that fails has changed nothing but what is in stock
  *             I2 reports are made after locks and guard are released
- * Locking     The guard of this CPU, or the lock of one pool; those of all for runs across pools.
- *             Frames are zeroed after the lock is released: they are the caller's by then.
+ * Locking     The guard of this CPU, or those of take.c. Frames are zeroed when no lock is held:
+ *             they are the caller's by then.
  * Cost        As in mm/pmm.h.
- * Rejected    Freeing by address alone: a wrong length is the caller's bug, and it would go unseen.
+ * Rejected    One general path for all calls: 10 ns for each frame.
  */
 #include "mm/pmm.h"
 
@@ -22,266 +20,20 @@
 #include "pmm/stock.h"
 #include "pmm/zero.h"
 
-#define FLAGS_KNOWN                                                                              \
-    (MM_FRAME_ZERO | MM_FRAME_NODE | MM_FRAME_NODE_ONLY | MM_FRAME_TRY_HARD | MM_FRAME_RESERVE | \
-     MM_FRAME_NO_WAIT)
-
-/* ---- requests ---- */
-
-static bool power_or_zero(uint64_t x)
-{
-    return x == 0 || mm_is_power_of_two(x);
-}
-
-static uint64_t frames_wanted(const struct mm_frame_request *request)
-{
-    return request->count_frames != 0 ? request->count_frames : UINT64_C(1) << request->order;
-}
-
-/* Index of the node with the map's number `id`, or node_count. */
-static unsigned node_index(const struct mm_pmm *pmm, unsigned id)
-{
-    unsigned i = 0;
-
-    while (i < pmm->node_count && pmm->node[i].id != id)
-        i++;
-    return i;
-}
-
-enum mm_err mm_request_check(const struct mm_pmm *pmm, const struct mm_frame_request *request)
-{
-    uint32_t flags = request->flags;
-
-    if (request->order > MM_ORDER_MAX || (request->order != 0 && request->count_frames != 0) ||
-        !power_or_zero(request->align_bytes) || !power_or_zero(request->boundary_bytes) ||
-        (request->boundary_bytes != 0 &&
-         request->boundary_bytes / MM_FRAME_BYTES < frames_wanted(request)))
-        return MM_ERR_BAD_ARG;
-    if ((flags & ~FLAGS_KNOWN) != 0 || request->mobility > MM_MOBILITY_RECLAIM ||
-        ((flags & MM_FRAME_NODE) != 0 && request->node >= MM_NODES_MAX) ||
-        (flags & (MM_FRAME_NODE | MM_FRAME_NODE_ONLY)) == MM_FRAME_NODE_ONLY)
-        return MM_ERR_BAD_ARG;
-    if ((flags & MM_FRAME_NO_WAIT) != 0 &&
-        ((flags & ~(MM_FRAME_NO_WAIT | MM_FRAME_RESERVE)) != 0 || frames_wanted(request) != 1))
-        return MM_ERR_BAD_ARG;
-    return (flags & MM_FRAME_ZERO) != 0 && pmm->window == NULL ? MM_ERR_UNSUPPORTED : MM_OK;
-}
-
-/* The smallest order whose blocks hold `count` frames; MM_ORDER_MAX + 1 if none does. */
-static unsigned order_for(uint64_t count)
-{
-    unsigned order = 0;
-
-    while (order <= MM_ORDER_MAX && UINT64_C(1) << order < count)
-        order++;
-    return order;
-}
-
-static unsigned near_node(const struct mm_pmm *pmm)
-{
-    mm_guard_t guard;
-    const struct mm_pmm_cpu *cpu;
-    unsigned node;
-
-    if (pmm->node_count == 1)
-        return 0;
-    guard = mm_pin(pmm);
-    cpu = mm_stock_mine(pmm);
-    node = cpu != NULL ? cpu->node : 0;
-    mm_unpin(pmm, guard);
-    return node;
-}
-
-bool mm_want_of(const struct mm_pmm *pmm, const struct mm_frame_request *request,
-                struct mm_frame_want *want)
-{
-    uint64_t natural = UINT64_C(1) << request->order;
-    uint64_t highest = request->highest.raw;
-    bool limited = highest != 0 && highest != UINT64_MAX;
-    unsigned node =
-        (request->flags & MM_FRAME_NODE) != 0 ? node_index(pmm, request->node) : near_node(pmm);
-    bool known = node < pmm->node_count;
-
-    *want = (struct mm_frame_want){
-        .count = frames_wanted(request),
-        .align = mm_max_u64(natural, request->align_bytes / MM_FRAME_BYTES),
-        .boundary = request->boundary_bytes / MM_FRAME_BYTES,
-        .start = mm_frame_of(request->lowest) + (request->lowest.raw % MM_FRAME_BYTES != 0 ? 1 : 0),
-        .end = limited ? (highest + 1) / MM_FRAME_BYTES : UINT64_MAX,
-        .low = limited && highest <= MM_HIGHEST_1M.raw,
-        .reserve = (request->flags & MM_FRAME_RESERVE) != 0,
-        .node_asked = (request->flags & MM_FRAME_NODE) != 0,
-        .node_only = (request->flags & MM_FRAME_NODE_ONLY) != 0,
-        .node = (uint8_t)(known ? node : near_node(pmm)),
-        .order = (uint8_t)order_for(frames_wanted(request)),
-    };
-    want->plain =
-        want->start == 0 && want->boundary == 0 && want->align <= natural &&
-        (want->end == mm_zone_start(mm_zone_of(want->end - 1) + 1u) || want->end == UINT64_MAX);
-    return known || !want->node_only; /* a node without memory has none to give */
-}
-
-/* ---- one frame from the pools ---- */
-
-bool mm_pool_single(struct mm_pmm *pmm, const struct mm_frame_want *want, struct mm_pmm_pool *pool,
-                    mm_phys_t *out)
-{
-    mm_lock_guard_t guard;
-    bool found = false;
-
-    if (mm_pool_open(pool, want) == 0)
-        return false;
-    guard = mm_lock_take(&pool->lock);
-    if (mm_pool_open(pool, want) != 0)
-        found = mm_pool_take_singles(pmm, pool, 1, out) == 1;
-    mm_lock_release(&pool->lock, guard);
-    return found;
-}
-
-/* ---- blocks and runs from the pools ---- */
-
-/* Does each pool of [first, first + count) keep what it must? */
-static bool leaves_floors(const struct mm_pmm *pmm, const struct mm_frame_want *want,
-                          uint64_t first)
-{
-    uint64_t end = first + want->count;
-
-    while (first < end) {
-        const struct mm_pmm_region *region = mm_region_of(pmm, first);
-        uint64_t stop = mm_min_u64(end, region->end);
-
-        if (stop - first > mm_pool_open(mm_pool_of(pmm, region), want))
-            return false;
-        first = stop;
-    }
-    return true;
-}
-
-/* The frames of a search become an allocation; `reserved` tables, for the ends of a run, are used or
- * released. */
-static bool take_found(struct mm_pmm *pmm, const struct mm_frame_want *want,
-                       const struct mm_pmm_pool *only, unsigned reserved, uint64_t *first)
-{
-    bool found = mm_frames_find(pmm, want, only, first) &&
-                 (only != NULL || leaves_floors(pmm, want, *first));
-
-    if (found)
-        reserved -= mm_frames_take(pmm, *first, want->count);
-    mm_side_release(pmm, reserved);
-    return found;
-}
-
-static bool pool_take(struct mm_pmm *pmm, const struct mm_frame_want *want,
-                      struct mm_pmm_pool *pool, uint64_t *first)
-{
-    mm_phys_t frame;
-
-    if (!want->plain)
-        return mm_side_reserve(pmm, pool, 2) && take_found(pmm, want, pool, 2, first);
-    if (want->count == 1) {
-        if (mm_pool_take_singles(pmm, pool, 1, &frame) == 0)
-            return false;
-        *first = mm_frame_of(frame);
-        return true;
-    }
-    if (want->order < MM_CHUNK_ORDER) {
-        if (mm_pool_take_small(pmm, pool, want->order, want->count, first))
-            return true;
-    } else if (want->count == UINT64_C(1) << want->order &&
-               mm_pool_take_large(pmm, pool, want->order, first)) {
-        return true;
-    }
-    return want->align == 1 && mm_side_reserve(pmm, pool, 2) && /* runs: anywhere */
-           take_found(pmm, want, pool, 2, first);
-}
-
-/* Runs across zones and nodes. Blocks only where a border of nodes lies within one. */
-static MM_COLD bool take_across(struct mm_pmm *pmm, const struct mm_frame_want *want,
-                                uint64_t *first)
-{
-    struct mm_pools_guard guard;
-    uint64_t open = 0;
-    bool found = false;
-
-    if (mm_load_relaxed_u32(&pmm->pool_count) == 1 || want->count == 1 || want->low ||
-        (want->plain && want->align == want->count && !pmm->odd_borders))
-        return false;
-    guard = mm_pools_lock(pmm);
-    for (uint32_t i = 0; i < guard.count; i++)
-        if (pmm->pool[i].zone != MM_ZONE_LOW && mm_zone_start(pmm->pool[i].zone) < want->end)
-            open += mm_pool_open(&pmm->pool[i], want);
-    for (uint32_t i = guard.count; want->count <= open && i-- > 0;)
-        if (mm_side_reserve(pmm, &pmm->pool[i], 2)) {
-            found = take_found(pmm, want, NULL, 2, first);
-            break;
-        }
-    mm_pools_unlock(pmm, guard);
-    return found;
-}
-
-static bool pools_take(struct mm_pmm *pmm, const struct mm_frame_want *want, uint64_t *first)
-{
-    struct mm_pool_walk walk = mm_pool_walk(pmm, want);
-    struct mm_pmm_pool *pool;
-    bool found = false;
-
-    while (!found && (pool = mm_pool_next(&walk)) != NULL) {
-        mm_lock_guard_t guard;
-
-        if (mm_pool_open(pool, want) < want->count)
-            continue;
-        guard = mm_lock_take(&pool->lock);
-        found = mm_pool_open(pool, want) >= want->count && pool_take(pmm, want, pool, first);
-        mm_lock_release(&pool->lock, guard);
-    }
-    return found || take_across(pmm, want, first);
-}
-
-/* Might the stock, brought home, complete what is wanted? A large block needs a chunk that lacks no
- * more than is in stock; else each failure would cost a drain. */
-static bool draining_helps(const struct mm_pmm *pmm, const struct mm_frame_want *want)
-{
-    uint64_t stock = mm_stock_count(pmm);
-    uint32_t nearly;
-
-    if (stock == 0 || !want->plain || want->order < MM_CHUNK_ORDER || stock >= MM_CHUNK_FRAMES)
-        return true; /* with nothing in stock: it may have come home meanwhile */
-    nearly =
-        (1u << (MM_SET_EMPTIEST + 1)) - (1u << mm_set_by_free(MM_CHUNK_FRAMES - (unsigned)stock));
-    for (uint32_t i = 0; i < mm_load_acquire_u32(&pmm->pool_count); i++)
-        if ((mm_load_relaxed_u32(&pmm->pool[i].sets.not_empty) & nearly) != 0)
-            return true;
-    return false;
-}
-
-/* From the pools; then from the pools with what can be brought home. Not in the guard. */
-static bool take_or_drain(struct mm_pmm *pmm, const struct mm_frame_want *want, bool try_hard,
-                          uint64_t *first, struct mm_stock_faults *faults)
-{
-    bool found = pools_take(pmm, want, first);
-
-    if (!found && draining_helps(pmm, want) && mm_drain_near(pmm, faults))
-        found = pools_take(pmm, want, first);
-    if (found || !try_hard)
-        return found;
-    mm_stock_close(pmm);
-    (void)mm_drain_all(pmm, true, faults);
-    found = pools_take(pmm, want, first);
-    mm_stock_open(pmm);
-    return found;
-}
-
 /* ---- single frames through the stock ---- */
 
 /* Stock and pools have nothing: what the others have. */
 static bool single_hard(struct mm_pmm *pmm, bool try_hard, mm_phys_t *out,
                         struct mm_stock_faults *faults)
 {
-    const struct mm_frame_want want = {
-        .count = 1, .align = 1, .end = UINT64_MAX, .plain = true, .node = (uint8_t)near_node(pmm)};
+    const struct mm_frame_want want = {.count = 1,
+                                       .align = 1,
+                                       .end = UINT64_MAX,
+                                       .plain = true,
+                                       .node = (uint8_t)mm_near_node(pmm)};
     uint64_t frame;
 
-    if (!take_or_drain(pmm, &want, try_hard, &frame, faults))
+    if (!mm_take_or_drain(pmm, &want, try_hard, &frame, faults))
         return false;
     *out = mm_frame_phys(frame);
     return true;
@@ -472,7 +224,8 @@ static enum mm_err take_wanted(struct mm_pmm *pmm, const struct mm_frame_request
                                const struct mm_frame_want *want, uint64_t *first,
                                struct mm_stock_faults *faults)
 {
-    bool found = take_or_drain(pmm, want, (request->flags & MM_FRAME_TRY_HARD) != 0, first, faults);
+    bool found =
+        mm_take_or_drain(pmm, want, (request->flags & MM_FRAME_TRY_HARD) != 0, first, faults);
     enum mm_err err = found ? MM_OK : MM_ERR_NO_MEMORY;
 
     if (found && (request->flags & MM_FRAME_ZERO) != 0) {
@@ -505,7 +258,7 @@ static bool is_plain_large(const struct mm_frame_request *request)
  * go the general way. */
 static bool large_take(struct mm_pmm *pmm, unsigned order, mm_phys_t *out)
 {
-    const struct mm_pmm_node *node = &pmm->node[near_node(pmm)];
+    const struct mm_pmm_node *node = &pmm->node[mm_near_node(pmm)];
 
     for (unsigned zone = MM_ZONES; pmm->node_count != 0 && zone-- > MM_ZONE_DMA32;) {
         uint16_t number = mm_load_acquire_u16(&node->pool[zone]);
@@ -572,7 +325,7 @@ enum mm_err mm_pmm_alloc(struct mm_pmm *pmm, const struct mm_frame_request *requ
         if (err != MM_OK)
             return err;
     }
-    mm_owner_set(pmm, mm_frame_of(first), frames_wanted(request), MM_OWNER_CALLER);
+    mm_owner_set(pmm, mm_frame_of(first), mm_frames_wanted(request), MM_OWNER_CALLER);
     *out = first;
     return MM_OK;
 }

@@ -5,8 +5,8 @@
  *             while others look.
  * Idea        Regions known at init are sorted. The address space is cut into at most 1,024
  *             sections: where all of one lies in a region, a frame's chunk is one addition
- *             (mm_chunk_of()); else its table narrows the bisection. Regions that come later are appended and searched one by one; the
- *             count is published after the entry.
+ *             (mm_chunk_of()); else its table narrows the bisection. Regions that come later are
+ *             appended and searched one by one; the count is published after the entry.
  * Invariants  R1 regions do not overlap; those known at init are sorted
  *             R2 two regions may share a 2 MiB piece; each has a chunk of its own for it
  *             R3 an entry below region_count never changes
@@ -63,6 +63,15 @@ bool mm_place_of(const struct mm_pmm *pmm, uint64_t frame, struct mm_place *out)
     *out = (struct mm_place){region, mm_region_chunk(region, frame),
                              (unsigned)(frame % MM_CHUNK_FRAMES)};
     return true;
+}
+
+struct mm_place mm_place_that_exists(const struct mm_pmm *pmm, uint64_t frame)
+{
+    struct mm_place place = {NULL, 0, 0};
+    bool found = mm_place_of(pmm, frame, &place);
+
+    MM_ASSERT2(found, frame, 0);
+    return place;
 }
 
 const struct mm_pmm_region *mm_region_from(const struct mm_pmm *pmm, uint64_t frame)
