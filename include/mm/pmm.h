@@ -172,12 +172,13 @@ struct mm_pmm_config {
 
 /*
  * Bytes of metadata that a PMM of this configuration needs (its `meta` and `meta_bytes` are not
- * looked at): about 43 KiB per GiB of RAM and 35 KiB; 2.7 KiB for each CPU, 17 KiB for each node. If
- * there is no window, or it does not show all usable memory, 30 KiB per GiB more, since side tables
- * cannot grow then. The hardened and debug builds add one byte for each frame, 256 KiB per GiB. All
- * grow with the RAM in the map, not with its highest address. Ask when the map is as mm_pmm_init()
- * will see it but for the metadata themselves, and take those with mm_memmap_take() as MM_USE_KEEP:
- * as early memory they would be allocated frames, and a wrong free would hand them out.
+ * looked at): about 43 KiB per GiB of RAM and 35 KiB; 2.7 KiB for each CPU, 17 KiB for each node.
+ * If there is no window, or it does not show all usable memory, 30 KiB per GiB more, since side
+ * tables cannot grow then. The hardened and debug builds add one byte for each frame, 256 KiB per
+ * GiB. All grow with the RAM in the map, not with its highest address. Ask when the map is as
+ * mm_pmm_init() will see it but for the metadata themselves, and take those with mm_memmap_take()
+ * as MM_USE_KEEP: as early memory they would be allocated frames, and a wrong free would hand them
+ * out.
  *
  * Returns  MM_OK | MM_ERR_BAD_ARG (map not finished, cpu_count) | MM_ERR_UNSUPPORTED (more than
  *          2 PiB of RAM, or RAM above 2^53)
@@ -221,10 +222,10 @@ MM_NODISCARD static inline enum mm_err mm_pmm_init(struct mm_pmm *pmm,
  *          fit, O(RAM / 2 MiB + free pieces passed over), with interrupts off. TRY_HARD: and one
  *          call of mm_host_run_on() for each CPU that runs and has not answered
  * Note     NO_MEMORY without TRY_HARD: the pools that the request may use had nothing that fits,
- *          nor had the depots, parked CPUs and this one (unless the call interrupted this CPU in the
- *          middle of another one); each other CPU may have had up to 320 frames. With TRY_HARD, if
- *          each CPU answered (mm_pmm_drain()): at an instant within the call nothing that fits was
- *          free anywhere. A block lies in one zone and one node, unless nodes meet within 2 MiB
+ *          nor had the depots, parked CPUs and this one (unless the call interrupted this CPU in
+ *          the middle of another one); each other CPU may have had up to 320 frames. With TRY_HARD,
+ *          if each CPU answered (mm_pmm_drain()): at an instant within the call nothing that fits
+ *          was free anywhere. A block lies in one zone and one node, unless nodes meet within 2 MiB
  */
 MM_NODISCARD enum mm_err mm_pmm_alloc(struct mm_pmm *pmm, const struct mm_frame_request *request,
                                       mm_phys_t *out);
@@ -267,8 +268,8 @@ MM_NODISCARD enum mm_err mm_pmm_alloc_bulk(struct mm_pmm *pmm,
                                            mm_phys_t *out);
 
 /* Give back `count` single frames. Each is checked as by mm_pmm_free(); a bad one is reported (in
- * the release build the first, and how many) and skipped. Returns MM_OK | MM_ERR_MISUSE (at least one
- * was bad). */
+ * the release build the first, and how many) and skipped. Returns MM_OK | MM_ERR_MISUSE (at least
+ * one was bad). */
 enum mm_err mm_pmm_free_bulk(struct mm_pmm *pmm, const mm_phys_t *frames, size_t count);
 
 /*
@@ -276,7 +277,8 @@ enum mm_err mm_pmm_free_bulk(struct mm_pmm *pmm, const mm_phys_t *frames, size_t
  * (mm_reclaim_boot() does it for you), parts of the image that only start-up used. The range must
  * have been known as RAM to the map at init, frame-aligned, and not be managed yet. Under the root
  * of mm_start() the direct map shows parts of the image that are not writable read-only: give them
- * the right to write there (mm_space_protect()) before you add them.
+ * the right to write there (mm_space_protect()) before you add them. If the PMM has a window, the
+ * range must be in it.
  *
  * Returns  MM_OK | MM_ERR_BAD_ARG | MM_ERR_EXISTS (a frame is managed already)
  *          | MM_ERR_UNSUPPORTED (RAM that the map did not know: mm_pmm_add_ram())
@@ -286,8 +288,8 @@ MM_NODISCARD enum mm_err mm_pmm_add(struct mm_pmm *pmm, mm_phys_t start, uint64_
 /*
  * The same for RAM that the map did not know: hot-plug, or memory found later. 2 MiB-aligned, no
  * part of it in a 2 MiB piece with known RAM, of a node that the map knew. Uses up room that
- * config.hotplug_bytes asked for; at most 8 times, once more for each zone border inside. Floors and
- * reserve stay as they are.
+ * config.hotplug_bytes asked for, and must be in the window if there is one; at most 8 times, once
+ * more for each zone border inside. Floors and reserve stay as they are.
  *
  * Returns  MM_OK | MM_ERR_BAD_ARG | MM_ERR_EXISTS (overlaps what is known)
  *          | MM_ERR_NO_ROOM (no such room left in the metadata) | MM_ERR_UNSUPPORTED (below 2 MiB)
@@ -306,8 +308,8 @@ MM_NODISCARD enum mm_err mm_pmm_add_ram(struct mm_pmm *pmm, mm_phys_t start, uin
  */
 MM_NODISCARD enum mm_err mm_pmm_retire(struct mm_pmm *pmm, mm_phys_t frame);
 
-/* Take memory out of use: stop handing out its frames, then hand the empty range back. This version:
- * MM_ERR_UNSUPPORTED. */
+/* Take memory out of use: stop handing out its frames, then hand the empty range back. This
+ * version: MM_ERR_UNSUPPORTED. */
 MM_NODISCARD enum mm_err mm_pmm_isolate(struct mm_pmm *pmm, mm_phys_t start, uint64_t bytes);
 MM_NODISCARD enum mm_err mm_pmm_remove(struct mm_pmm *pmm, mm_phys_t start, uint64_t bytes);
 
@@ -438,7 +440,8 @@ struct mm_pmm_stats {
 };
 
 /* Exact when quiet; else free_frames is off by at most the number of frames that others take and
- * give during the call. A frame that is being zeroed ahead counts as allocated. Cost: O(pools + what is in stock). */
+ * give during the call. A frame that is being zeroed ahead counts as allocated. Cost: O(pools +
+ * what is in stock). */
 void mm_pmm_get_stats(struct mm_pmm *pmm, struct mm_pmm_stats *out);
 
 /* Managed and free frames of one node; zero for a node that is not there. */

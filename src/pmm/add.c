@@ -3,11 +3,12 @@
  *
  * Problem     Boot memory is handed over later, RAM is found or plugged in later, a frame turns out
  *             to be bad; all while other CPUs allocate and look chunks up without a lock.
- * Idea        What the map knew has chunks from the start, with a record of holes; joining fills it.
- *             New RAM gets a region, a pool and chunks from room that was set aside, and the region
- *             is published last. A bad frame loses its "good RAM" bit: what is free goes at once, what
- *             is allocated when it is freed.
- * Invariants  A1 a region is published after its chunks are in place, its pool before it is reachable
+ * Idea        What the map knew has chunks from the start, with a record of holes; joining fills
+ *             it. New RAM gets a region, a pool and chunks from room that was set aside, and the
+ *             region is published last. A bad frame loses its "good RAM" bit: what is free goes at
+ *             once, what is allocated when it is freed.
+ * Invariants  A1 a region is published after its chunks are in place, its pool before it is
+ *                reachable
  *             A2 a frame that is managed and not RAM leaves when it is freed (P2)
  * Locking     The pools' locks; around them add_lock for all but mm_pmm_add().
  * Cost        O(frames / 64), or O(chunks).
@@ -96,7 +97,8 @@ static bool is_known(const struct mm_pmm *pmm, uint64_t first, uint64_t end)
     return region != NULL && mm_align_down(region->start, MM_CHUNK_FRAMES) < end;
 }
 
-/* A region and a pool of [first, end), which lies in one zone. Its locks: add_lock and all pools'. */
+/* A region and a pool of [first, end), which lies in one zone. Its locks: add_lock and all
+ * pools'. */
 static void region_add(struct mm_pmm *pmm, uint64_t first, uint64_t end, unsigned node)
 {
     uint32_t chunks = (uint32_t)((end - first) / MM_CHUNK_FRAMES);

@@ -1,8 +1,8 @@
 /*
  * bulk.c - many single frames in one call.
  *
- * Problem     Page-table trees, populate and network rings want frames by the hundred; one lock hold
- *             for each is most of the cost.
+ * Problem     Page-table trees, populate and network rings want frames by the hundred; one lock
+ *             hold for each is most of the cost.
  * Idea        Up to 64 frames per lock hold, straight between the caller's array and the pools.
  * Invariants  I1 all or none
  *             I2 each frame that comes back is checked like a single one; a bad one is skipped
@@ -81,6 +81,16 @@ static enum mm_err take_all(struct mm_pmm *pmm, const struct mm_frame_request *r
     return err;
 }
 
+/* More than this there never are: a wild count must not fill the caller's memory. */
+static uint64_t managed_frames(const struct mm_pmm *pmm)
+{
+    uint64_t frames = 0;
+
+    for (uint32_t i = 0; i < mm_load_acquire_u32(&pmm->pool_count); i++)
+        frames += mm_load_relaxed_u64(&pmm->pool[i].managed_frames);
+    return frames;
+}
+
 enum mm_err mm_pmm_alloc_bulk(struct mm_pmm *pmm, const struct mm_frame_request *request,
                               size_t count, mm_phys_t *out)
 {
@@ -98,7 +108,7 @@ enum mm_err mm_pmm_alloc_bulk(struct mm_pmm *pmm, const struct mm_frame_request 
     err = mm_request_check(pmm, request);
     if (err != MM_OK)
         return err;
-    if (!mm_want_of(pmm, request, &want) || count > mm_pmm_free_frames(pmm))
+    if (!mm_want_of(pmm, request, &want) || count > managed_frames(pmm))
         return count == 0 ? MM_OK : MM_ERR_NO_MEMORY;
     err = take_all(pmm, request, &want, count, out, &faults);
     for (size_t i = 0; MM_PMM_OWNERS && err == MM_OK && i < count; i++)
@@ -109,8 +119,8 @@ enum mm_err mm_pmm_alloc_bulk(struct mm_pmm *pmm, const struct mm_frame_request 
     return err;
 }
 
-/* Frames from `frames` on that may go to the pools as they are; in builds without a byte per frame the
- * pools see all that can be seen. */
+/* Frames from `frames` on that may go to the pools as they are; in builds without a byte per frame
+ * the pools see all that can be seen. */
 static size_t good_frames(const struct mm_pmm *pmm, const mm_phys_t *frames, size_t count)
 {
     size_t good = 0;

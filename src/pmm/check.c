@@ -1,12 +1,12 @@
 /*
  * check.c - is everything as it should be?
  *
- * Problem     When memory is corrupted, the allocator's own tables are the first thing to look at, and
- *             the looker must not fall over what it looks for.
- * Idea        Sizes and pointers are verified first, by laying the metadata out again; then regions,
- *             pools and their sets, each chunk's bits against its counts, kind and set, side tables
- *             against who uses them, and what is in stock. Faults are collected a few at a time, so
- *             that the sink runs without a lock.
+ * Problem     When memory is corrupted, the allocator's own tables are the first thing to look at,
+ *             and the looker must not fall over what it looks for.
+ * Idea        Sizes and pointers are verified first, by laying the metadata out again; then
+ *             regions, pools and their sets, each chunk's bits against its counts, kind and set,
+ *             side tables against who uses them, and what is in stock. Faults are collected a few
+ *             at a time, so that the sink runs without a lock.
  * Invariants  Nothing is changed. No index is used before its bounds are known to hold.
  * Locking     None, since locks are among what may be damaged; interrupts off during a walk.
  * Cost        O(RAM / 2 MiB + stock^2).

@@ -1,10 +1,11 @@
 /*
  * depot.c - full magazines in front of the pools of a node.
  *
- * Problem     Bursts longer than two magazines move frame by frame through the bitmaps, and with two
- *             CPUs the lines of a hundred random chunks move between caches.
- * Idea        A full magazine is kept whole, and the next CPU whose magazine is empty takes it. Only
- *             while whole chunks are plenty: the depot recycles frames past the sets that heal.
+ * Problem     Bursts longer than two magazines move frame by frame through the bitmaps, and with
+ *             two CPUs the lines of a hundred random chunks move between caches.
+ * Idea        A full magazine is kept whole, and the next CPU whose magazine is empty takes it.
+ *             Only while whole chunks are plenty: the depot recycles frames past the sets that
+ *             heal.
  * Invariants  Frames here are free and nobody's; anybody may bring them back to the pools, so the
  *             depot hides nothing.
  * Locking     depot.lock, above the pools' locks.

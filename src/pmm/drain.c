@@ -1,8 +1,8 @@
 /*
  * drain.c - frames come home: modes, requests, parked CPUs.
  *
- * Problem     What is in stock on other CPUs is free, but out of reach; and a stock that recycles the
- *             same frames keeps half-empty chunks half-empty.
+ * Problem     What is in stock on other CPUs is free, but out of reach; and a stock that recycles
+ *             the same frames keeps half-empty chunks half-empty.
  * Idea        The mode says what becomes of freed frames: last in, first out while memory is plenty
  *             and little of it lies in broken chunks; circulating while much does; closed while
  *             memory is low or somebody drains. A drain closes first, then takes its own stock, the
@@ -14,9 +14,9 @@
  * Locking     mode_lock for mode, caps, closers; held for O(CPUs). Nothing is waited for while it,
  *             or a guard, is held.
  * Cost        mm_mode_update(): a few loads for each pool. A drain: O(CPUs + frames in stock).
- * Rejected    Draining without closing: a free on another CPU undoes it at once. Stopping the owner by
- *             an asymmetric fence: it needs the same interrupt, and races more. Acknowledging by a bit
- *             that is cleared: two drains share it.
+ * Rejected    Draining without closing: a free on another CPU undoes it at once. Stopping the owner
+ *             by an asymmetric fence: it needs the same interrupt, and races more. Acknowledging by
+ *             a bit that is cleared: two drains share it.
  */
 #include "base/report.h"
 #include "pmm/stock.h"
@@ -135,7 +135,7 @@ static MM_COLD bool steal(struct mm_pmm *pmm, struct mm_pmm_cpu *cpu,
                   mm_stock_swap_state(cpu, found, MM_STOCK_STOLEN);
 
     if (stolen) {
-        uint32_t req = mm_load_relaxed_u32(&cpu->req);
+        uint32_t req = mm_load_acquire_u32(&cpu->req); /* and the mode, for the next owner */
 
         mm_stock_flush(pmm, cpu, faults);
         mm_store_release_u32(&cpu->done, req);   /* as if the owner had answered */

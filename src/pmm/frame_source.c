@@ -2,8 +2,9 @@
  * frame_source.c - the PMM as a source of page-table frames.
  *
  * Problem     The VMM takes table frames before there is a PMM and after; it must not know which.
- * Idea        Three functions over a context. Tables may use the reserve: half a mapping helps nobody. `owns` says what may be freed: an adopted root has
- *             tables that never came from here.
+ * Idea        Three functions over a context. Tables may use the reserve: half a mapping helps
+ *             nobody. `owns` says what may be freed: an adopted root has tables that never came
+ *             from here.
  * Invariants  A frame is owned exactly while it is managed and allocated; who asks knows that it is
  *             not in stock, since it is linked somewhere.
  * Locking     The pool's lock, to look.

@@ -1,19 +1,19 @@
 /*
  * free.c - give frames back.
  *
- * Problem     A free is where callers err: twice, half of a block, a frame of somebody else. Each must
- *             be seen, and change nothing, though the common free touches no bitmap.
+ * Problem     A free is where callers err: twice, half of a block, a frame of somebody else. Each
+ *             must be seen, and change nothing, though the common free touches no bitmap.
  * Idea        The kind of the frame's chunk says in one load whether a single frame may go straight
  *             into the magazine. All others are compared with bits and tails under the lock. The
  *             hardened build asks a byte per frame first.
  * Invariants  I1 a refused free has changed nothing
  *             I2 reports are made after locks and guard are released
- * Locking     The guard of this CPU, or the lock of the frames' pool; those of all for runs that lie
- *             in several.
+ * Locking     The guard of this CPU, or the lock of the frames' pool; those of all for runs that
+ *             lie in several.
  * Cost        One frame: a dozen plain instructions; a run: O(length / 64), in the hardened build
  *             O(length) bytes.
- * Rejected    Looking at the pool's bit in the release build, too: a miss of the cache for each free,
- *             to see one double free in ten.
+ * Rejected    Looking at the pool's bit in the release build, too: a miss of the cache for each
+ *             free, to see one double free in ten.
  */
 #include "base/break.h"
 #include "base/report.h"
@@ -118,7 +118,8 @@ static const char *run_give(struct mm_pmm *pmm, mm_phys_t first, uint64_t count,
     return NULL;
 }
 
-/* A block of whole chunks, given back in one step; false: see what is wrong with it, or different. */
+/* A block of whole chunks, given back in one step; false: see what is wrong with it, or
+ * different. */
 static bool free_large(struct mm_pmm *pmm, mm_phys_t first, uint64_t count)
 {
     uint64_t frame = mm_frame_of(first);
@@ -207,8 +208,8 @@ static MM_COLD enum mm_err free_rare(struct mm_pmm *pmm, struct mm_pmm_cpu *cpu,
     return free_run(pmm, frame, 1, where, caller);
 }
 
-/* The frame's byte says that no caller has it. Ends the pin. What the byte says now is not asked: the
- * frame may be somebody's by now. */
+/* The frame's byte says that no caller has it. Ends the pin. What the byte says now is not asked:
+ * the frame may be somebody's by now. */
 static MM_COLD enum mm_err free_twice(struct mm_pmm *pmm, struct mm_pmm_cpu *cpu, mm_guard_t guard,
                                       mm_phys_t frame, const char *where, const void *caller)
 {
@@ -224,21 +225,16 @@ static MM_COLD enum mm_err free_twice(struct mm_pmm *pmm, struct mm_pmm_cpu *cpu
 
 /* The kind is looked at in the guard: what was changed before a drain asks this CPU is seen by all
  * that is pushed after it was answered. */
-static inline __attribute__((always_inline)) enum mm_err free_single(struct mm_pmm *pmm,
-                                                                     mm_phys_t frame,
-                                                                     const char *where,
-                                                                     const void *caller)
+static inline __attribute__((always_inline)) enum mm_err free_in_chunk(
+    struct mm_pmm *pmm, mm_phys_t frame, uint32_t chunk, const char *where, const void *caller)
 {
-    uint64_t number = mm_frame_of(frame);
-    uint32_t chunk = mm_chunk_of(pmm, number);
     struct mm_magazine *loaded;
     struct mm_pmm_cpu *cpu;
     mm_guard_t guard;
     unsigned index;
     uint32_t n;
 
-    if (MM_UNLIKELY(!mm_is_aligned(frame.raw, MM_FRAME_BYTES) || chunk == MM_CHUNK_NONE ||
-                    MM_BREAK_LEAK_FRAME))
+    if (MM_UNLIKELY(!mm_is_aligned(frame.raw, MM_FRAME_BYTES) || MM_BREAK_LEAK_FRAME))
         return free_run(pmm, frame, 1, where, caller);
     guard = mm_pin(pmm);
     index = mm_cpu_index();
@@ -248,7 +244,7 @@ static inline __attribute__((always_inline)) enum mm_err free_single(struct mm_p
     if (MM_UNLIKELY((mm_kind_of(pmm, chunk) & mm_load_relaxed_u32(&pmm->cache_mask)) !=
                     mm_load_relaxed_u8(&cpu->accept)))
         return free_rare(pmm, cpu, guard, frame, where, caller);
-    if (MM_UNLIKELY(!mm_owner_gives_up(pmm, chunk, number)))
+    if (MM_UNLIKELY(!mm_owner_gives_up(pmm, chunk, mm_frame_of(frame))))
         return free_twice(pmm, cpu, guard, frame, where, caller);
     loaded = cpu->loaded;
     n = loaded->n;
@@ -265,6 +261,29 @@ static inline __attribute__((always_inline)) enum mm_err free_single(struct mm_p
     else
         mm_unpin(pmm, guard);
     return MM_OK;
+}
+
+/* Where regions meet, and in memory that was added later. */
+static MM_COLD enum mm_err free_far(struct mm_pmm *pmm, mm_phys_t frame, const char *where,
+                                    const void *caller)
+{
+    struct mm_place place;
+
+    if (!mm_place_of(pmm, mm_frame_of(frame), &place))
+        return free_run(pmm, frame, 1, where, caller);
+    return free_in_chunk(pmm, frame, place.chunk, where, caller);
+}
+
+static inline __attribute__((always_inline)) enum mm_err free_single(struct mm_pmm *pmm,
+                                                                     mm_phys_t frame,
+                                                                     const char *where,
+                                                                     const void *caller)
+{
+    uint32_t chunk = mm_chunk_of(pmm, mm_frame_of(frame));
+
+    if (MM_UNLIKELY(chunk == MM_CHUNK_NONE))
+        return free_far(pmm, frame, where, caller);
+    return free_in_chunk(pmm, frame, chunk, where, caller);
 }
 
 enum mm_err mm_pmm_give_back(struct mm_pmm *pmm, mm_phys_t first, uint64_t count, const char *where,

@@ -3,10 +3,10 @@
  *
  * Problem     Metadata must be sized before they have a place, and start-up must not take time for
  *             each frame, nor for each chunk more than a few stores.
- * Idea        RAM is cut at the borders of zones and nodes into spans; spans of one zone and node that
- *             touch the same or neighbouring chunks are a region. Sizing and building walk the same
- *             regions. Chunks that lie wholly in free memory are entered as runs; each other chunk
- *             gets a record of holes, and its frames one range at a time.
+ * Idea        RAM is cut at the borders of zones and nodes into spans; spans of one zone and node
+ *             that touch the same or neighbouring chunks are a region. Sizing and building walk the
+ *             same regions. Chunks that lie wholly in free memory are entered as runs; each other
+ *             chunk gets a record of holes, and its frames one range at a time.
  * Invariants  I1 regions come in ascending order and do not overlap (R1)
  *             I2 taking the metadata from the map afterwards does not add regions or chunks, since
  *                they depend on types and an early allocation changes a use; it may add chunks with

@@ -1,12 +1,12 @@
 /*
  * pmm.c - take frames, give frames back.
  *
- * Problem     The common call must be a dozen instructions; the general one has seven constraints at
- *             once; and callers give back what they never had.
- * Idea        One frame without constraints comes from the stock of this CPU, and goes there, inline
- *             in the public call. All else is turned into frames, validated before any lock is
- *             taken, and goes through the pools one after another. A free is compared with what the
- *             chunks say of the allocation and refused unless it is exactly that.
+ * Problem     The common call must be a dozen instructions; the general one has seven constraints
+ *             at once; and callers give back what they never had.
+ * Idea        One frame without constraints comes from the stock of this CPU, and goes there,
+ *             inline in the public call. All else is turned into frames, validated before any lock
+ *             is taken, and goes through the pools one after another. A free is compared with what
+ *             the chunks say of the allocation and refused unless it is exactly that.
  * Invariants  I1 a call that fails has changed nothing but what is in stock
  *             I2 reports are made after locks and guard are released
  * Locking     The guard of this CPU, or the lock of one pool; those of all for runs across pools.
@@ -157,17 +157,30 @@ static bool leaves_floors(const struct mm_pmm *pmm, const struct mm_frame_want *
     return true;
 }
 
-/* The frames of a search become an allocation; `reserved` tables, for the ends of a run, are used or
- * released. */
-static bool take_found(struct mm_pmm *pmm, const struct mm_frame_want *want,
-                       const struct mm_pmm_pool *only, unsigned reserved, uint64_t *first)
+static bool find(const struct mm_pmm *pmm, const struct mm_frame_want *want,
+                 const struct mm_pmm_pool *only, uint64_t *first)
 {
-    bool found = mm_frames_find(pmm, want, only, first) &&
-                 (only != NULL || leaves_floors(pmm, want, *first));
+    return mm_frames_find(pmm, want, only, first) &&
+           (only != NULL || leaves_floors(pmm, want, *first));
+}
 
+/* A search, and its frames become an allocation. Tables for the ends of a run come from a frame of
+ * `pool` if there are none; that may take what was found, so it is looked for again. */
+static bool find_and_take(struct mm_pmm *pmm, const struct mm_frame_want *want,
+                          const struct mm_pmm_pool *only, struct mm_pmm_pool *pool, uint64_t *first)
+{
+    unsigned tables = 0;
+    bool found = find(pmm, want, only, first);
+
+    if (found && mm_frames_need_tables(pmm, *first, want->count)) {
+        if (!mm_side_reserve(pmm, pool, 2))
+            return false;
+        tables = 2;
+        found = find(pmm, want, only, first);
+    }
     if (found)
-        reserved -= mm_frames_take(pmm, *first, want->count);
-    mm_side_release(pmm, reserved);
+        tables -= mm_frames_take(pmm, *first, want->count);
+    mm_side_release(pmm, tables);
     return found;
 }
 
@@ -177,7 +190,7 @@ static bool pool_take(struct mm_pmm *pmm, const struct mm_frame_want *want,
     mm_phys_t frame;
 
     if (!want->plain)
-        return mm_side_reserve(pmm, pool, 2) && take_found(pmm, want, pool, 2, first);
+        return find_and_take(pmm, want, pool, pool, first);
     if (want->count == 1) {
         if (mm_pool_take_singles(pmm, pool, 1, &frame) == 0)
             return false;
@@ -191,11 +204,11 @@ static bool pool_take(struct mm_pmm *pmm, const struct mm_frame_want *want,
                mm_pool_take_large(pmm, pool, want->order, first)) {
         return true;
     }
-    return want->align == 1 && mm_side_reserve(pmm, pool, 2) && /* runs: anywhere */
-           take_found(pmm, want, pool, 2, first);
+    return want->align == 1 && find_and_take(pmm, want, pool, pool, first); /* runs: anywhere */
 }
 
-/* Runs across zones and nodes. Blocks only where a border of nodes lies within one. */
+/* Runs across zones and nodes: the lowest that fits, or none if that breaks a floor. Blocks only
+ * where a border of nodes lies within one. */
 static MM_COLD bool take_across(struct mm_pmm *pmm, const struct mm_frame_want *want,
                                 uint64_t *first)
 {
@@ -210,11 +223,9 @@ static MM_COLD bool take_across(struct mm_pmm *pmm, const struct mm_frame_want *
     for (uint32_t i = 0; i < guard.count; i++)
         if (pmm->pool[i].zone != MM_ZONE_LOW && mm_zone_start(pmm->pool[i].zone) < want->end)
             open += mm_pool_open(&pmm->pool[i], want);
-    for (uint32_t i = guard.count; want->count <= open && i-- > 0;)
-        if (mm_side_reserve(pmm, &pmm->pool[i], 2)) {
-            found = take_found(pmm, want, NULL, 2, first);
-            break;
-        }
+    for (uint32_t i = guard.count; want->count <= open && !found && i-- > 0;)
+        if (pmm->pool[i].free_frames != 0) /* it may have to give a frame for tables */
+            found = find_and_take(pmm, want, NULL, &pmm->pool[i], first);
     mm_pools_unlock(pmm, guard);
     return found;
 }
@@ -241,7 +252,7 @@ static bool pools_take(struct mm_pmm *pmm, const struct mm_frame_want *want, uin
  * more than is in stock; else each failure would cost a drain. */
 static bool draining_helps(const struct mm_pmm *pmm, const struct mm_frame_want *want)
 {
-    uint64_t stock = mm_stock_count(pmm);
+    uint64_t stock = mm_stock_near(pmm);
     uint32_t nearly;
 
     if (stock == 0 || !want->plain || want->order < MM_CHUNK_ORDER || stock >= MM_CHUNK_FRAMES)

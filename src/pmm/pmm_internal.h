@@ -4,10 +4,10 @@
  * Problem     Single frames must cost a dozen plain instructions on any CPU; 2 MiB blocks must stay
  *             available; each free must be checked exactly; in about 0.004 % of the RAM.
  * Idea        Two layers. Each CPU has two magazines of free frames (stock.h). Below lie pools, one
- *             for each node and zone: chunks of 512 frames with one bit a frame, sorted into sets by
- *             how full they are; the fullest that fits is used first, so that empty ones stay whole.
- *             What a bit cannot say is kept only for the chunks that need it: holes (frames that are
- *             not managed) and tails (frames that continue an allocation).
+ *             for each node and zone: chunks of 512 frames with one bit a frame, sorted into sets
+ *             by how full they are; the fullest that fits is used first, so that empty ones stay
+ *             whole. What a bit cannot say is kept only for the chunks that need it: holes (frames
+ *             that are not managed) and tails (frames that continue an allocation).
  *             All numbers here are frame and chunk numbers, never addresses, but for the slots of
  *             magazines, which hold what callers get.
  * Invariants  P1 each managed frame is in exactly one place: a set bit of its pool, a slot of a
@@ -16,14 +16,16 @@
  *             P3 record.free is the number of set bits; pool.free_frames is the sum over its chunks
  *             P4 a chunk is in the set that mm_set_for() names for its kind and bits, or in none
  *             P5 a tail continues the allocation of the frame below it: singles have none, the
- *                chunk of kind HEAD is all tails but its first frame, that of kind TAIL is all tails
- *             P6 the chunks of a pool are in ascending physical order, two of one 2 MiB piece side by
- *                side; a run that goes on in
+ *                chunk of kind HEAD is all tails but its first frame, that of kind TAIL is all
+ *                tails
+ *             P6 the chunks of a pool are in ascending physical order, two of one 2 MiB piece side
+ *                by side; a run that goes on in
  *                another pool has at least two frames in the one where it begins
- *             P7 the bitmap of a chunk that is wholly free, or of which nothing is, is not looked at
+ *             P7 the bitmap of a chunk that is wholly free, or of which nothing is, is not looked
+ *                at
  * Locking     pool.lock for the pool's chunks, sets and counts; stock records by their guard
- *             (stock.h). Order: add_lock, depot lock, pool locks by index, side lock; mode_lock is a
- *             leaf and taken with no other. docs/locking.md.
+ *             (stock.h). Order: add_lock, depot locks by index, pool locks by index, side lock;
+ *             mode_lock is a leaf and taken with no other. docs/locking.md.
  * Cost        Per chunk: 64 bytes of bits, 12 of record, 1 of kind, 2.8 in sets, 4 of side tables.
  * Rejected    A buddy with lists: links in frames, or 8 bytes for each. A second bitmap for
  *             allocations' first frames: 64 bytes a chunk, unused in nearly all. Frames as 32-bit
@@ -43,7 +45,8 @@
 #define MM_CHUNK_NONE   UINT32_MAX
 #define MM_POOL_NONE    UINT16_MAX
 
-/* From the hardened level on one byte for each frame says who has it: double frees are seen at once. */
+/* From the hardened level on one byte for each frame says who has it: double frees are seen at
+ * once. */
 #define MM_PMM_OWNERS (MM_LEVEL >= MM_LEVEL_HARDENED)
 enum mm_owner {
     MM_OWNER_NONE = 0, /* free, in stock, or not managed */
@@ -341,8 +344,8 @@ uint64_t *mm_chunk_tail_bits(const struct mm_pmm *pmm, uint32_t chunk);
  * which the first is aligned to both. Words of blocks for k >= 6: subtract 6. */
 uint64_t mm_blocks_join(uint64_t blocks, unsigned k);
 
-/* The set of a PLAIN chunk without holes, 1 to 511 frames free: fine where few are free, since those
- * chunks fill up first, and the others empty. */
+/* The set of a PLAIN chunk without holes, 1 to 511 frames free: fine where few are free, since
+ * those chunks fill up first, and the others empty. */
 static inline unsigned mm_set_by_free(unsigned free)
 {
     if (free <= 32)
@@ -397,8 +400,8 @@ struct mm_side_facts mm_side_facts(const struct mm_pmm *pmm);
 
 /* ---- pool.c: frames of a pool. Its lock is held ---- */
 
-/* What frames that come back in bulk showed: some had been freed twice. Reported when no lock and no
- * guard is held. */
+/* What frames that come back in bulk showed: some had been freed twice. Reported when no lock and
+ * no guard is held. */
 struct mm_stock_faults {
     const char *what;
     mm_phys_t first;
@@ -413,8 +416,8 @@ unsigned mm_pool_take_singles(struct mm_pmm *pmm, struct mm_pmm_pool *pool, unsi
 /* Put a single frame back. NULL, or what is wrong; then nothing has changed. */
 const char *mm_pool_give_single(struct mm_pmm *pmm, const struct mm_place *place);
 
-/* Single frames from `frames` on that belong to this pool, up to `count`. Returns how many; those in
- * which mm_pool_give_single() sees a fault are noted, and skipped. */
+/* Single frames from `frames` on that belong to this pool, up to `count`. Returns how many; those
+ * in which mm_pool_give_single() sees a fault are noted, and skipped. */
 size_t mm_pool_give_batch(struct mm_pmm *pmm, struct mm_pmm_pool *pool, const mm_phys_t *frames,
                           size_t count, struct mm_stock_faults *faults);
 
@@ -430,6 +433,9 @@ bool mm_pool_take_large(struct mm_pmm *pmm, struct mm_pmm_pool *pool, unsigned o
  * that it is not longer. Else false, nothing is changed, and the general way must be gone. */
 bool mm_pool_give_large(struct mm_pmm *pmm, struct mm_pmm_pool *pool, uint32_t chunk,
                         uint32_t count);
+
+/* Might taking these frames take side tables? */
+bool mm_frames_need_tables(const struct mm_pmm *pmm, uint64_t first, uint64_t count);
 
 /* Free frames [first, first + count), which lie in regions without a gap between them, become one
  * allocation (returns how many tables that took; up to two, reserved), or the reverse. All locks of

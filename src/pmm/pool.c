@@ -1,7 +1,8 @@
 /*
  * pool.c - the frames of a pool: taken from the fullest chunk that fits, and put back.
  *
- * Problem     Which free frame is handed out decides whether 2 MiB blocks are still there next week.
+ * Problem     Which free frame is handed out decides whether 2 MiB blocks are still there next
+ *             week.
  * Idea        Single frames come from the fullest chunk that has any; small blocks from chunks that
  *             have blocks already; only when there is none from a whole chunk. So chunks that are
  *             nearly empty become empty, and the whole ones stay. Each transition changes bits,
@@ -52,28 +53,25 @@ static uint64_t *bits_open(struct mm_pmm *pmm, uint32_t chunk)
 
 /* ---- single frames ---- */
 
-/* The chunk to take single frames from, or MM_CHUNK_NONE. Leftovers of chunks with blocks are kept
- * for blocks while there are whole chunks in plenty. */
-static uint32_t fullest_chunk(const struct mm_pmm *pmm, struct mm_pmm_pool *pool)
+/* The set to take single frames from, or MM_SET_NONE. Leftovers of chunks with blocks are kept for
+ * blocks while there are whole chunks in plenty. */
+static unsigned fullest_set(const struct mm_pmm *pmm, const struct mm_pmm_pool *pool)
 {
     uint32_t sets = pool->sets.not_empty;
 
     if (sets == 0)
-        return MM_CHUNK_NONE;
+        return MM_SET_NONE;
     if ((sets & ((1u << MM_SET_WHOLE) - 1)) == 0 && mm_load_relaxed_u8(&pmm->scarce) != 0 &&
         sets >> MM_SET_MIXED != 0)
         sets &= ~(1u << MM_SET_WHOLE);
-    return pool->chunk_first + mm_set_first(&pool->sets, mm_lowest_bit(sets));
+    return mm_lowest_bit(sets);
 }
 
 /* Up to `want` of the chunk's free frames, lowest first. */
-static unsigned chunk_take(struct mm_pmm *pmm, struct mm_pmm_pool *pool, uint32_t chunk,
-                           unsigned want, mm_phys_t *out)
+static unsigned bits_take(struct mm_pmm *pmm, uint32_t chunk, unsigned want, mm_phys_t *out)
 {
     uint64_t base = mm_chunk_frame(pmm, chunk);
-    struct mm_pmm_record *record = &pmm->record[chunk];
     uint64_t *words = bits_open(pmm, chunk);
-    unsigned before = record->free;
     unsigned got = 0;
 
     for (unsigned word = 0; word < MM_CHUNK_WORDS && got < want; word++) {
@@ -83,24 +81,41 @@ static unsigned chunk_take(struct mm_pmm *pmm, struct mm_pmm_pool *pool, uint32_
             out[got++] = mm_frame_phys(base + word * 64 + mm_lowest_bit(bits));
         words[word] = bits;
     }
-    record->free = (uint16_t)(before - got);
-    mm_chunk_changed(pmm, pool, chunk, before);
     return got;
 }
 
+/* In fragmented memory a chunk gives one frame or two: leaving its set is most of the work, and the
+ * pool's counts are changed once for all of them. */
 unsigned mm_pool_take_singles(struct mm_pmm *pmm, struct mm_pmm_pool *pool, unsigned want,
                               mm_phys_t *out)
 {
+    unsigned emptied = 0; /* frames of chunks that have none left */
+    unsigned loose = 0;   /* of them, such as loose_frames counts */
     unsigned got = 0;
+    unsigned set;
 
     MM_ASSERT_LOCKED(&pool->lock);
-    while (got < want) {
-        uint32_t chunk = fullest_chunk(pmm, pool);
+    while (got < want && (set = fullest_set(pmm, pool)) != MM_SET_NONE) {
+        uint32_t member = mm_set_first(&pool->sets, set);
+        struct mm_pmm_record *record = &pmm->record[pool->chunk_first + member];
+        unsigned before = record->free;
+        unsigned taken = bits_take(pmm, pool->chunk_first + member,
+                                   before < want - got ? before : want - got, out + got);
 
-        if (chunk == MM_CHUNK_NONE)
-            break;
-        got += chunk_take(pmm, pool, chunk, want - got, out + got);
+        got += taken;
+        record->free = (uint16_t)(before - taken);
+        if (taken < before || set == MM_SET_WHOLE) {
+            mm_chunk_changed(pmm, pool, pool->chunk_first + member, before);
+            continue;
+        }
+        MM_RACE_WRITE(record, sizeof *record);
+        mm_set_remove(&pool->sets, set, member);
+        record->set = MM_SET_NONE;
+        emptied += taken;
+        loose += set >= MM_SET_FULLEST && set <= MM_SET_EMPTIEST ? taken : 0;
     }
+    mm_store_relaxed_u64(&pool->free_frames, pool->free_frames - emptied);
+    mm_store_relaxed_u32(&pool->loose_frames, pool->loose_frames - loose);
     return got;
 }
 
@@ -302,7 +317,8 @@ static unsigned piece_take(struct mm_pmm *pmm, const struct mm_place *place, uns
     return tables;
 }
 
-/* Every frame of the chunk is managed, good and single: its record of holes says nothing any more. */
+/* Every frame of the chunk is managed, good and single: its record of holes says nothing any
+ * more. */
 static bool hole_is_done(const struct mm_pmm_hole *hole)
 {
     return mm_bits_next(hole->managed, false, 0) == MM_CHUNK_FRAMES &&
@@ -416,6 +432,20 @@ static uint32_t plain_chunk_with(struct mm_pmm *pmm, struct mm_pmm_pool *pool, u
     return MM_CHUNK_NONE;
 }
 
+/* Would tails in this chunk be the first? */
+static bool needs_table(const struct mm_pmm *pmm, uint32_t chunk)
+{
+    unsigned kind = mm_kind_of(pmm, chunk);
+
+    return mm_kind_base(kind) == MM_KIND_PLAIN && !mm_kind_has_holes(kind);
+}
+
+bool mm_frames_need_tables(const struct mm_pmm *pmm, uint64_t first, uint64_t count)
+{
+    return count > 1 && (needs_table(pmm, place_that_exists(pmm, first).chunk) ||
+                         needs_table(pmm, place_that_exists(pmm, first + count - 1).chunk));
+}
+
 static uint32_t chunk_for_block(struct mm_pmm *pmm, struct mm_pmm_pool *pool, unsigned order)
 {
     uint32_t mixed = pool->sets.not_empty >> (MM_SET_MIXED + order);
@@ -435,18 +465,21 @@ static uint32_t chunk_for_block(struct mm_pmm *pmm, struct mm_pmm_pool *pool, un
 bool mm_pool_take_small(struct mm_pmm *pmm, struct mm_pmm_pool *pool, unsigned order,
                         uint64_t count, uint64_t *first)
 {
-    unsigned used = 0;
-    uint32_t chunk;
+    uint32_t chunk = chunk_for_block(pmm, pool, order);
+    unsigned tables = 0;
 
     MM_ASSERT_LOCKED(&pool->lock);
-    if (!mm_side_reserve(pmm, pool, 1))
-        return false;
-    chunk = chunk_for_block(pmm, pool, order);
+    if (chunk != MM_CHUNK_NONE && needs_table(pmm, chunk)) {
+        if (!mm_side_reserve(pmm, pool, 1))
+            return false;
+        tables = 1;
+        chunk = chunk_for_block(pmm, pool, order); /* the table may have taken a frame of it */
+    }
     if (chunk != MM_CHUNK_NONE) {
         *first = mm_chunk_frame(pmm, chunk) + mm_chunk_find(mm_chunk_bits(pmm, chunk), order);
-        used = mm_frames_take(pmm, *first, count);
+        tables -= mm_frames_take(pmm, *first, count);
     }
-    mm_side_release(pmm, 1 - used);
+    mm_side_release(pmm, tables);
     return chunk != MM_CHUNK_NONE;
 }
 
@@ -538,7 +571,8 @@ bool mm_pool_give_large(struct mm_pmm *pmm, struct mm_pmm_pool *pool, uint32_t c
     for (uint32_t i = 1; i < count; i++)
         if (mm_kind_of(pmm, chunk + i) != MM_KIND_TAIL)
             return false;
-    /* What comes behind must begin something else; at the end of a region that is not known here. */
+    /* What comes behind must begin something else; at the end of a region that is not known
+     * here. */
     if (at + count == pool->sets.chunks ||
         pmm->record[chunk + count].number != pmm->record[chunk].number + count ||
         is_tail(pmm, chunk + count, 0))

@@ -5,7 +5,8 @@
  *             answerable, and memory walkable, without a side table.
  * Idea        An allocation begins at the last frame at or below that is no tail, and goes on while
  *             there are tails. What is in stock is found by looking.
- * Invariants  Nothing is changed here but where free frames are: a walk begins by bringing them home.
+ * Invariants  Nothing is changed here but where free frames are: a walk begins by bringing them
+ *             home.
  * Locking     All pools' locks for one hold per call; counts are read without.
  * Cost        As in mm/pmm.h.
  * Rejected    Keeping block counts per order up to date: every allocation would pay for statistics.

@@ -5,8 +5,8 @@
  *             while others look.
  * Idea        Regions known at init are sorted. The address space is cut into at most 1,024
  *             sections: where all of one lies in a region, a frame's chunk is one addition
- *             (mm_chunk_of()); else its table narrows the bisection. Regions that come later are appended and searched one by one; the
- *             count is published after the entry.
+ *             (mm_chunk_of()); else its table narrows the bisection. Regions that come later are
+ *             appended and searched one by one; the count is published after the entry.
  * Invariants  R1 regions do not overlap; those known at init are sorted
  *             R2 two regions may share a 2 MiB piece; each has a chunk of its own for it
  *             R3 an entry below region_count never changes

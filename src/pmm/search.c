@@ -3,9 +3,9 @@
  *
  * Problem     Length, alignment, boundary, lowest and highest address, zone and node all at once,
  *             across chunks and pools, without ever looking at a frame that is not there.
- * Idea        Pools are tried nearest node first, highest zone first, zone DMA of all nodes last, so
- *             that memory which few can use lasts; a node that was asked for comes first with all
- *             its zones. Requests that a pool's sets cannot answer walk
+ * Idea        Pools are tried nearest node first, highest zone first, zone DMA of all nodes last,
+ *             so that memory which few can use lasts; a node that was asked for comes first with
+ *             all its zones. Requests that a pool's sets cannot answer walk
  *             from one free frame to the next possible start: round up to the alignment, step over
  *             the boundary, and ask for the first frame in the way; it is the next place to look.
  * Invariants  I1 the place moves up with each step, so each search ends

@@ -1,8 +1,8 @@
 /*
  * side.c - side tables: tails and holes of the chunks that have them.
  *
- * Problem     Few chunks have blocks in them, or frames that are not managed; but any chunk may, and
- *             running out of tables must not fail a request while memory is free.
+ * Problem     Few chunks have blocks in them, or frames that are not managed; but any chunk may,
+ *             and running out of tables must not fail a request while memory is free.
  * Idea        Tables of tails are 64 bytes, 64 to a page. Some pages lie in the metadata; when all
  *             are used the next page is a frame of the PMM's own, reached through the window. Hole
  *             records are counted at init; a few are spare, for frames that retire.
@@ -25,7 +25,7 @@ struct mm_pmm_side {
     uint64_t *home;   /* of each page: its frame; not looked at for those in the metadata */
     uint64_t (**page)[MM_CHUNK_WORDS];
     struct mm_pmm_hole *hole;
-    uint32_t page_count;   /* enough for a table of every chunk */
+    uint32_t page_count;   /* enough for a table of every chunk, and one more */
     uint32_t lent_pages;   /* in the metadata: the first ones */
     uint32_t unused_count; /* tables */
     uint32_t promised;     /* of them */
@@ -39,15 +39,16 @@ struct mm_pmm_side {
 /* A sixteenth of the chunks, all of small machines; all if the tables cannot grow. */
 static uint64_t lent_tables(uint64_t chunks, bool can_grow)
 {
-    uint64_t tables =
-        can_grow ? mm_max_u64(mm_min_u64(chunks, TABLES_PER_PAGE), chunks / 16) : chunks;
+    uint64_t tables = can_grow ? mm_max_u64(mm_min_u64(chunks, TABLES_PER_PAGE), chunks / 16)
+                               : chunks + TABLES_PER_PAGE;
 
     return mm_align_down(tables + TABLES_PER_PAGE - 1, TABLES_PER_PAGE);
 }
 
+/* One more than all chunks need: what is promised and then not used. */
 static uint64_t pages_for(uint64_t chunks)
 {
-    return (chunks + TABLES_PER_PAGE - 1) / TABLES_PER_PAGE;
+    return (chunks + TABLES_PER_PAGE - 1) / TABLES_PER_PAGE + 1;
 }
 
 MM_COLD uint64_t mm_side_bytes(uint64_t chunks, uint64_t holes, bool can_grow)

@@ -1,12 +1,13 @@
 /*
  * stock.c - magazines meet pools: refill, flush, and the two modes.
  *
- * Problem     The stock runs empty or full every so often; then frames and counts must move in bulk,
- *             without an instant at which a frame is nowhere.
+ * Problem     The stock runs empty or full every so often; then frames and counts must move in
+ *             bulk, without an instant at which a frame is nowhere.
  * Idea        Loaded and spare are exchanged first, so that an oscillation at a boundary touches
  *             nothing else; then whole magazines go through the depot; then 64 frames at a time
  *             through a pool, in one lock hold each.
- * Invariants  G1 to G6 of stock.h; a frame that leaves a magazine is in its pool before the count of
+ * Invariants  G1 to G6 of stock.h; a frame that leaves a magazine is in its pool before the count
+ *                of
  *             the magazine says that it is gone, under one lock hold, so that sums are exact
  * Locking     In the guard of the CPU whose stock it is; pool locks inside.
  * Cost        A refill of 64 about 100 ns, a flush of 64 random frames 200 to 600.
@@ -264,16 +265,44 @@ void mm_stock_push(struct mm_pmm *pmm, struct mm_pmm_cpu *cpu, mm_phys_t frame,
 
 /* ---- what is in stock ---- */
 
+static uint64_t count_cpu(const struct mm_pmm_cpu *cpu)
+{
+    return (uint64_t)mm_load_relaxed_u32(&cpu->magazine[0].n) +
+           mm_load_relaxed_u32(&cpu->magazine[1].n) + mm_load_relaxed_u32(&cpu->zeroed.n);
+}
+
+static uint64_t count_depots(const struct mm_pmm *pmm)
+{
+    uint64_t magazines = 0;
+
+    for (uint32_t i = 0; i < pmm->node_count; i++)
+        magazines += mm_load_relaxed_u32(&pmm->node[i].depot.count);
+    return magazines * pmm->magazine_frames;
+}
+
 uint64_t mm_stock_count(const struct mm_pmm *pmm)
 {
-    uint64_t count = 0;
+    uint64_t count = count_depots(pmm);
 
     for (uint32_t i = 0; i < pmm->cpu_count; i++)
-        count += mm_load_relaxed_u32(&pmm->cpu[i].magazine[0].n) +
-                 mm_load_relaxed_u32(&pmm->cpu[i].magazine[1].n) +
-                 mm_load_relaxed_u32(&pmm->cpu[i].zeroed.n);
-    for (uint32_t i = 0; i < pmm->node_count; i++)
-        count += (uint64_t)mm_load_relaxed_u32(&pmm->node[i].depot.count) * pmm->magazine_frames;
+        count += count_cpu(&pmm->cpu[i]);
+    return count;
+}
+
+uint64_t mm_stock_near(const struct mm_pmm *pmm)
+{
+    mm_guard_t guard = mm_pin(pmm);
+    const struct mm_pmm_cpu *mine = mm_stock_mine(pmm);
+    uint64_t count = count_depots(pmm);
+
+    mm_unpin(pmm, guard);
+    for (uint32_t i = 0; i < pmm->cpu_count; i++) {
+        const struct mm_pmm_cpu *cpu = &pmm->cpu[i];
+        uint8_t state = mm_load_relaxed_u8(&cpu->state);
+
+        if (cpu == mine || state == MM_STOCK_PARK || state == MM_STOCK_OPEN)
+            count += count_cpu(cpu);
+    }
     return count;
 }
 

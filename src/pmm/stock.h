@@ -14,14 +14,14 @@
  *                give-back, by nobody else; the counts may be read for statistics
  *             G3 state BUSY at thread level implies pinned; a handler that returns has restored the
  *                state it found, or FREE if it found PARK
- *             G4 done == r implies: a flush, by the owner or a thief, began after req reached r; while the magazines are closed
- *                the stock stays empty from then on
+ *             G4 done == r implies: a flush, by the owner or a thief, began after req reached r;
+ *                while the magazines are closed the stock stays empty from then on
  *             G5 nothing is waited for while BUSY but the locks of pools, depots, modes and side
  *                tables, which are held with interrupts off
  *             G6 a thief keeps interrupts off from swap to give-back
- * Locking     The state byte. Orders: see each access; no full fence anywhere. In leave the store of
- *             FREE may pass the load of req: the IPI handler runs on the same CPU, and a requester
- *             without an IPI does not rely on this leave.
+ * Locking     The state byte. Orders: see each access; no full fence anywhere. In leave the store
+ *             of FREE may pass the load of req: the IPI handler runs on the same CPU, and a
+ *             requester without an IPI does not rely on this leave.
  * Cost        Taking and leaving: about 0.3 ns.
  * Rejected    A lock per CPU: 4 to 5 ns. Unlocked compare-and-swap: it writes the old value back on
  *             failure. Flag and request in one word: store forwarding stalls.
@@ -187,6 +187,9 @@ void mm_stock_push(struct mm_pmm *pmm, struct mm_pmm_cpu *cpu, mm_phys_t frame,
 /* Frames in stock anywhere, depots included. No lock. */
 uint64_t mm_stock_count(const struct mm_pmm *pmm);
 
+/* Frames in stock that mm_drain_near() would bring home. No lock. */
+uint64_t mm_stock_near(const struct mm_pmm *pmm);
+
 /* Is the frame in stock? No lock; true when quiet. */
 bool mm_stock_holds(const struct mm_pmm *pmm, mm_phys_t frame);
 
@@ -205,8 +208,8 @@ void mm_depots_flush(struct mm_pmm *pmm, struct mm_stock_faults *faults);
 /* Choose the mode anew after an exchange with the pools. Any context but NMI; no lock held. */
 void mm_mode_update(struct mm_pmm *pmm);
 
-/* What can be had without waiting: own stock, depots, parked CPUs. False if there was nothing. Not in
- * the guard. */
+/* What can be had without waiting: own stock, depots, parked CPUs. False if there was nothing. Not
+ * in the guard. */
 bool mm_drain_near(struct mm_pmm *pmm, struct mm_stock_faults *faults);
 
 /* From everybody: close, ask, wait, open. True if all have answered. Thread context. */

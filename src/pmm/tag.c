@@ -1,10 +1,10 @@
 /*
  * tag.c - a 16-bit tag for each frame that needs one.
  *
- * Problem     Page tables want a live count and a lock, shared frames a count of owners; two bytes for
- *             each frame of the machine is twelve times what all else here takes.
- * Idea        A table of 512 tags for a chunk is made when the first of them is asked for, four tables
- *             to a frame of the PMM's own, found through one page of pointers for each GiB.
+ * Problem     Page tables want a live count and a lock, shared frames a count of owners; two bytes
+ *             for each frame of the machine is twelve times what all else here takes.
+ * Idea        A table of 512 tags for a chunk is made when the first of them is asked for, four
+ *             tables to a frame of the PMM's own, found through one page of pointers for each GiB.
  * Invariants  T1 a pointer, once stored, stays: readers need no lock
  *             T2 a table is zero before the pointer to it is stored
  * Locking     add_lock to store a pointer; the pool's lock if the chunk has holes.
@@ -40,8 +40,8 @@ static enum mm_err own_frame(struct mm_pmm *pmm, mm_phys_t *frame, uint64_t *poi
     return err;
 }
 
-/* Store a page of pointers, or the tables of the four chunks that share a frame, unless somebody was
- * faster. add_lock held. */
+/* Store a page of pointers, or the tables of the four chunks that share a frame, unless somebody
+ * was faster. add_lock held. */
 static bool page_store(uint64_t *slot, uint64_t page)
 {
     if (mm_load_relaxed_u64(slot) != 0)

@@ -2,9 +2,9 @@
  * zero.c - zeroed frames, and a stock of them.
  *
  * Problem     Zeroing a frame that the cache does not hold costs fifty times as much as taking it.
- * Idea        The idle loop zeroes frames ahead, one at a time; requests for zeroed frames take from
- *             that stock first. It is free memory like the magazines': drained with them, and used
- *             when nothing else is left.
+ * Idea        The idle loop zeroes frames ahead, one at a time; requests for zeroed frames take
+ *             from that stock first. It is free memory like the magazines': drained with them, and
+ *             used when nothing else is left.
  * Invariants  Z1 a frame in the stock is zero: nobody writes there but this file, before it enters
  *             Z2 a frame is zeroed outside of guard and locks; meanwhile it counts as allocated
  * Locking     The guard of this CPU.
