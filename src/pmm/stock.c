@@ -199,7 +199,7 @@ static void restock(struct mm_pmm *pmm, struct mm_pmm_cpu *cpu)
     if (cpu->spare->n != 0) {
         exchange(cpu);
     } else if (cpu->zeroed.n != 0) { /* the last resort before other CPUs are asked */
-        cpu->zeroed.n--;
+        mm_store_relaxed_u32(&cpu->zeroed.n, cpu->zeroed.n - 1);
         cpu->loaded->slot[0] = cpu->zeroed.slot[cpu->zeroed.n];
         mm_store_relaxed_u32(&cpu->loaded->n, 1);
     }
