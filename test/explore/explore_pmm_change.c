@@ -143,11 +143,10 @@ static void b_drains(void)
     (void)mm_pmm_drain(&world_pmm, 0);
 }
 
+/* Seen here and there while it moves: how many is not certain, but it must not race. */
 static void b_counts(void)
 {
-    uint64_t free = mm_pmm_free_frames(&world_pmm);
-
-    EXPLORE_CHECK(free <= 1);
+    EXPLORE_CHECK(mm_pmm_free_frames(&world_pmm) <= 2);
 }
 
 static void a_tags(void)
