@@ -35,8 +35,7 @@ static bool has_stock(void)
 {
     struct mm_pmm_stats stats = stats_now();
 
-    return stats.zone_managed_frames[MM_ZONE_DMA32] + stats.zone_managed_frames[MM_ZONE_HIGH] >
-           1000;
+    return stats.zone_free_frames[MM_ZONE_DMA32] + stats.zone_free_frames[MM_ZONE_HIGH] > 64;
 }
 
 static bool frame_is_zero(uint64_t frame)

@@ -61,6 +61,22 @@ const uint64_t *mm_chunk_bits(const struct mm_pmm *pmm, uint32_t chunk)
     return pmm->record[chunk].free == MM_CHUNK_FRAMES ? all : pmm->bitmap[chunk];
 }
 
+uint64_t *mm_bits_open(struct mm_pmm *pmm, uint32_t chunk)
+{
+    uint64_t *bits = pmm->bitmap[chunk];
+
+    if (pmm->record[chunk].free == MM_CHUNK_FRAMES)
+        __builtin_memset(bits, 0xff, sizeof pmm->bitmap[chunk]);
+    MM_RACE_WRITE(bits, sizeof pmm->bitmap[chunk]);
+    return bits;
+}
+
+void mm_retire(struct mm_pmm_pool *pool, struct mm_pmm_hole *hole, unsigned index)
+{
+    mm_bits_clear(hole->managed, index, 1);
+    mm_store_relaxed_u64(&pool->managed_frames, pool->managed_frames - 1);
+}
+
 struct mm_pmm_hole *mm_hole_of(const struct mm_pmm *pmm, uint32_t chunk)
 {
     return mm_kind_has_holes(mm_kind_of(pmm, chunk)) ? mm_hole_at(pmm, pmm->record[chunk].side)

@@ -1,16 +1,12 @@
 /*
  * init.c - a PMM from a finished memory map.
  *
- * Problem     Metadata must be sized before they have a place, and start-up must not take time for
- *             each frame, nor for each chunk more than a few stores.
- * Idea        RAM is cut at the borders of zones and nodes into spans; spans of one zone and node
- *             that touch the same or neighbouring chunks are a region. Sizing and building walk the
- *             same regions. Chunks that lie wholly in free memory are entered as runs; each other
- *             chunk gets a record of holes, and its frames one range at a time.
- * Invariants  I1 regions come in ascending order and do not overlap (R1)
- *             I2 taking the metadata from the map afterwards does not add regions or chunks, since
- *                they depend on types and an early allocation changes a use; it may add chunks with
- *                holes, at most HOLES_SLACK
+ * Problem     Start-up must not take time for each frame, nor for each chunk more than a few
+ *             stores.
+ * Idea        Pools, regions and sections follow from the layout. Chunks that lie wholly in free
+ *             memory are entered as runs; each other chunk gets a record of holes, and its frames
+ *             one range at a time.
+ * Invariants  I1 what is built is what was measured (layout.c)
  * Locking     None: nobody else has the object yet.
  * Cost        O(ranges * nodes + chunks).
  * Rejected    Marking all of RAM free and taking out what is reserved: a range that is forgotten
@@ -18,267 +14,10 @@
  */
 #include "mm/pmm.h"
 
-#include "memmap/memmap_internal.h"
-#include "pmm/stock.h"
-
-/* Chunks with holes that the map gets between sizing and building: where the metadata's own range
- * ends. */
-#define HOLES_SLACK 2u
-
-/* RAM of one range, zone and node. */
-struct span {
-    uint64_t start, end; /* frames */
-    const struct mm_mem_range *range;
-    enum mm_zone zone;
-};
-
-/* Spans in ascending order. Start with {map, 0, 0}. */
-struct span_walk {
-    const struct mm_memmap *map;
-    uint32_t range;
-    uint64_t from; /* frames of the range below this one are done */
-};
-
-static bool span_next(struct span_walk *walk, struct span *out)
-{
-    for (; walk->range < walk->map->count; walk->range++) {
-        const struct mm_mem_range *range = &walk->map->range[walk->range];
-        uint64_t start = mm_max_u64(mm_frame_of(range->start), walk->from);
-        uint64_t end = mm_frame_of(range->start) + range->bytes / MM_FRAME_BYTES;
-
-        if (!mm_mem_type_is_ram(range->type) || start >= end)
-            continue;
-        out->zone = mm_zone_of(start);
-        out->range = range;
-        out->start = start;
-        out->end = mm_min_u64(end, mm_zone_start(out->zone + 1u));
-        walk->from = out->end;
-        return true;
-    }
-    return false;
-}
-
-static bool span_is_free(const struct span *span)
-{
-    return span->range->type == MM_MEM_USABLE && span->range->use == MM_USE_FREE;
-}
-
-static uint64_t chunk_up(uint64_t frame)
-{
-    return (frame + MM_CHUNK_FRAMES - 1) / MM_CHUNK_FRAMES;
-}
-
-/* Kept for good: for the PMM it is as if there was nothing. */
-static bool span_is_kept(const struct span *span)
-{
-    return span->range->use == MM_USE_KEEP;
-}
-
-/* Chunks of the span, by number, [*first, return value), that need no record of holes: all of their
- * frames are free, or none will ever be. */
-static uint64_t whole_chunks(const struct span *span, uint64_t *first)
-{
-    *first = chunk_up(span->start);
-    return span_is_free(span) || span_is_kept(span)
-               ? mm_max_u64(*first, span->end / MM_CHUNK_FRAMES)
-               : *first;
-}
-
-/* A region: its spans are [walk, walk of the next region). */
-struct stretch {
-    uint64_t start, end;
-    uint64_t whole; /* chunks that need no record of holes */
-    enum mm_zone zone;
-    unsigned node;
-};
-
-static bool joins(const struct stretch *region, const struct span *span)
-{
-    return span->zone == region->zone && span->range->node == region->node &&
-           span->start / MM_CHUNK_FRAMES <= (region->end - 1) / MM_CHUNK_FRAMES + 1;
-}
-
-static bool region_next(struct span_walk *walk, struct stretch *out)
-{
-    struct span_walk ahead = *walk;
-    struct span span;
-    uint64_t first;
-
-    if (!span_next(&ahead, &span))
-        return false;
-    *out = (struct stretch){span.start, span.end, 0, span.zone, span.range->node};
-    do {
-        out->end = span.end;
-        out->whole += whole_chunks(&span, &first) - first;
-        *walk = ahead;
-    } while (span_next(&ahead, &span) && joins(out, &span));
-    return true;
-}
-
-static uint64_t region_chunks(const struct stretch *region)
-{
-    return chunk_up(region->end) - region->start / MM_CHUNK_FRAMES;
-}
-
-/* ---- sizes ---- */
-
-/* What MM_SET_LEVELS levels of 64 can number: 2 PiB. */
-#define CHUNKS_MAX (UINT64_C(1) << (6 * MM_SET_LEVELS))
-
-struct sizes {
-    uint64_t chunks, holes, set_words, end;
-    uint32_t regions, pools, nodes, cpus;
-    uint64_t chunk_capacity;
-    uint32_t region_capacity, pool_capacity;
-    bool window;
-};
-
-/* Chunks of one zone and node. */
-static uint64_t pool_chunks(const struct mm_memmap *map, unsigned node, unsigned zone)
-{
-    struct span_walk walk = {map, 0, 0};
-    struct stretch region;
-    uint64_t chunks = 0;
-
-    while (region_next(&walk, &region))
-        if (region.node == node && region.zone == zone)
-            chunks += region_chunks(&region);
-    return chunks;
-}
-
-/* Can each frame that is free now be reached through the window? Then side tables can grow. */
-static bool window_has_all(const struct mm_pmm_config *config)
-{
-    struct span_walk walk = {config->map, 0, 0};
-    struct span span;
-    void *pointer;
-
-    if (config->window == NULL)
-        return false;
-    while (span_next(&walk, &span))
-        if (span_is_free(&span) &&
-            mm_window_find(config->window, mm_frame_phys(span.start),
-                           (span.end - span.start) * MM_FRAME_BYTES, &pointer) != MM_OK)
-            return false;
-    return true;
-}
-
-/* Bit n: node n has RAM. */
-static uint64_t nodes_present(const struct mm_memmap *map)
-{
-    struct span_walk walk = {map, 0, 0};
-    struct span span;
-    uint64_t nodes = 0;
-
-    while (span_next(&walk, &span))
-        nodes |= UINT64_C(1) << span.range->node;
-    return nodes;
-}
-
-static void measure_pools(const struct mm_memmap *map, struct sizes *sizes)
-{
-    for (uint64_t nodes = nodes_present(map); nodes != 0; nodes &= nodes - 1) {
-        unsigned node = mm_lowest_bit(nodes);
-
-        for (unsigned zone = 0; zone < MM_ZONES; zone++) {
-            uint64_t chunks = pool_chunks(map, node, zone);
-
-            sizes->set_words += chunks != 0 ? mm_sets_words(chunks) : 0;
-            sizes->pools += chunks != 0;
-        }
-        sizes->nodes++;
-    }
-}
-
-/* `slack`: chunks with holes beyond those that the map has now. */
-static enum mm_err measure(const struct mm_pmm_config *config, unsigned slack, struct sizes *sizes)
-{
-    struct span_walk walk = {config->map, 0, 0};
-    uint64_t chunk_bytes = MM_CHUNK_FRAMES * MM_FRAME_BYTES;
-    uint64_t added =
-        config->hotplug_bytes / chunk_bytes + (config->hotplug_bytes % chunk_bytes != 0 ? 1 : 0);
-    struct stretch region;
-
-    *sizes = (struct sizes){.cpus = config->cpu_count, .window = window_has_all(config)};
-    while (region_next(&walk, &region)) {
-        sizes->regions++;
-        sizes->chunks += region_chunks(&region);
-        sizes->holes += region_chunks(&region) - region.whole;
-        sizes->end = region.end;
-    }
-    if (sizes->end / MM_CHUNK_FRAMES >= UINT32_MAX || added >= UINT32_MAX ||
-        sizes->chunks + added > CHUNKS_MAX || sizes->regions >= UINT16_MAX)
-        return MM_ERR_UNSUPPORTED;
-    measure_pools(config->map, sizes);
-    sizes->holes += slack;
-    sizes->chunk_capacity = sizes->chunks + added;
-    sizes->region_capacity = sizes->regions + (added != 0 ? MM_REGIONS_ADDED_MAX : 0);
-    sizes->pool_capacity = sizes->pools + (added != 0 ? MM_REGIONS_ADDED_MAX : 0);
-    if (added != 0) /* each pool may round each level up */
-        sizes->set_words +=
-            mm_sets_words(added) + (uint64_t)MM_REGIONS_ADDED_MAX * MM_SETS * MM_SET_LEVELS;
-    return MM_OK;
-}
-
-/* ---- the parts of the metadata ---- */
-
-#define SECTIONS_MAX 1024u
-
-struct parts {
-    uint64_t cpu, pool, node, watch, region, section, sets, kind, directory, owner, zeroed_end;
-    uint64_t record, bitmap, side;
-    uint64_t bytes;
-};
-
-static uint64_t carve(uint64_t *offset, uint64_t bytes, uint64_t align)
-{
-    uint64_t at = mm_align_down(*offset + align - 1, align);
-
-    *offset = at + bytes;
-    return at;
-}
-
-static struct parts parts_of(const struct sizes *sizes)
-{
-    uint64_t chunks = sizes->chunk_capacity;
-    uint64_t at = 0;
-    struct parts parts;
-
-    parts.cpu = carve(&at, sizes->cpus * sizeof(struct mm_pmm_cpu), 128);
-    parts.pool = carve(&at, sizes->pool_capacity * sizeof(struct mm_pmm_pool), 128);
-    parts.node = carve(&at, sizes->nodes * sizeof(struct mm_pmm_node), 128);
-    parts.watch = carve(&at, MM_ZONES * sizeof(struct mm_pmm_watch), 64);
-    parts.region = carve(&at, sizes->region_capacity * sizeof(struct mm_pmm_region), 8);
-    parts.section = carve(&at, (SECTIONS_MAX + 1) * sizeof(struct mm_pmm_section), 8);
-    parts.sets = carve(&at, sizes->set_words * sizeof(uint64_t), 64);
-    parts.kind = carve(&at, chunks, 64);
-    parts.directory = carve(&at, (chunks / 512 + 1) * sizeof(uint64_t), 8);
-    parts.owner = carve(&at, MM_PMM_OWNERS ? chunks * MM_CHUNK_FRAMES : 0, 64);
-    parts.zeroed_end = at;
-    parts.record = carve(&at, chunks * sizeof(struct mm_pmm_record), 64);
-    parts.bitmap = carve(&at, chunks * sizeof(uint64_t[MM_CHUNK_WORDS]), 64);
-    parts.side = carve(&at, mm_side_bytes(chunks, sizes->holes, sizes->window), 64);
-    parts.bytes = at + 128; /* `meta` need not be aligned */
-    return parts;
-}
-
-MM_COLD enum mm_err mm_pmm_meta_bytes(const struct mm_pmm_config *config, uint64_t *out)
-{
-    struct sizes sizes;
-    enum mm_err err;
-
-    if (config == NULL || out == NULL || config->map == NULL ||
-        !mm_memmap_is_finished(config->map) || config->cpu_count == 0 ||
-        config->cpu_count > MM_CPUS_MAX)
-        return MM_ERR_BAD_ARG;
-    err = measure(config, HOLES_SLACK, &sizes);
-    if (err == MM_OK)
-        *out = parts_of(&sizes).bytes;
-    return err;
-}
+#include "pmm/layout.h"
 
 static void parts_place(struct mm_pmm *pmm, const struct mm_pmm_config *config,
-                        const struct sizes *sizes, const struct parts *parts)
+                        const struct mm_pmm_sizes *sizes, const struct mm_pmm_parts *parts)
 {
     uintptr_t base = (uintptr_t)mm_align_down((uintptr_t)config->meta + 127, 128);
 
@@ -333,12 +72,12 @@ static void pool_build(struct mm_pmm *pmm, unsigned node, unsigned zone, uint64_
 
 static void pools_build(struct mm_pmm *pmm, const struct mm_memmap *map)
 {
-    for (uint64_t nodes = nodes_present(map); nodes != 0; nodes &= nodes - 1) {
+    for (uint64_t nodes = mm_nodes_present(map); nodes != 0; nodes &= nodes - 1) {
         unsigned id = mm_lowest_bit(nodes);
 
         pmm->node[pmm->node_count].id = (uint16_t)id;
         for (unsigned zone = 0; zone < MM_ZONES; zone++) {
-            uint64_t chunks = pool_chunks(map, id, zone);
+            uint64_t chunks = mm_pool_chunks(map, id, zone);
 
             pmm->node[pmm->node_count].pool[zone] = MM_POOL_NONE;
             if (chunks != 0)
@@ -369,7 +108,7 @@ static uint32_t next_chunk(const struct mm_pmm *pmm, unsigned pool)
     return pmm->pool[pool].chunk_first;
 }
 
-static void region_build(struct mm_pmm *pmm, const struct stretch *stretch)
+static void region_build(struct mm_pmm *pmm, const struct mm_stretch *stretch)
 {
     uint16_t pool = pmm->node[node_of(pmm, stretch->node)].pool[stretch->zone];
     struct mm_pmm_region *region = &pmm->region[pmm->region_count];
@@ -398,7 +137,7 @@ static void sections_build(struct mm_pmm *pmm)
     uint64_t end = pmm->region[pmm->region_count - 1].end;
     uint32_t region = 0;
 
-    while ((end - 1) >> pmm->section_shift >= SECTIONS_MAX)
+    while ((end - 1) >> pmm->section_shift >= MM_SECTIONS_MAX)
         pmm->section_shift++;
     pmm->section_count = (uint32_t)((end - 1) >> pmm->section_shift) + 1;
     for (uint32_t i = 0; i <= pmm->section_count; i++) {
@@ -441,9 +180,10 @@ static void kept_build(struct mm_pmm *pmm, const struct mm_pmm_region *region, u
 }
 
 /* Frames of chunks with holes are RAM, and may be managed. */
-static void piece_enter(struct mm_pmm *pmm, const struct span *span, uint64_t start, uint64_t end)
+static void piece_enter(struct mm_pmm *pmm, const struct mm_span *span, uint64_t start,
+                        uint64_t end)
 {
-    for (uint64_t frame = start; frame < end && !span_is_kept(span);) {
+    for (uint64_t frame = start; frame < end && !mm_span_is_kept(span);) {
         uint64_t stop = mm_min_u64(end, mm_align_down(frame, MM_CHUNK_FRAMES) + MM_CHUNK_FRAMES);
         struct mm_place place;
         bool found = mm_place_of(pmm, frame, &place);
@@ -462,16 +202,16 @@ static void piece_enter(struct mm_pmm *pmm, const struct span *span, uint64_t st
 
 static void chunks_build(struct mm_pmm *pmm, const struct mm_memmap *map)
 {
-    struct span_walk walk = {map, 0, 0};
+    struct mm_span_walk walk = {map, 0, 0};
     uint64_t next = 0; /* chunk numbers below this one are in place */
     const struct mm_pmm_region *before = NULL;
-    struct span span;
+    struct mm_span span;
 
-    while (span_next(&walk, &span)) {
+    while (mm_span_next(&walk, &span)) {
         const struct mm_pmm_region *region = mm_region_of(pmm, span.start);
         uint64_t first;
-        uint64_t end = whole_chunks(&span, &first);
-        uint64_t last = chunk_up(span.end);
+        uint64_t end = mm_span_chunks(&span, &first);
+        uint64_t last = mm_chunk_up(span.end);
 
         if (region != before)
             next = region->start / MM_CHUNK_FRAMES;
@@ -481,7 +221,7 @@ static void chunks_build(struct mm_pmm *pmm, const struct mm_memmap *map)
             piece_enter(pmm, &span, span.start, span.end);
         } else {
             holes_build(pmm, region, next, first);
-            if (span_is_kept(&span))
+            if (mm_span_is_kept(&span))
                 kept_build(pmm, region, first, end);
             else
                 mm_chunks_add(pmm, mm_pool_of(pmm, region),
@@ -583,10 +323,10 @@ static void cpus_build(struct mm_pmm *pmm)
 MM_COLD enum mm_err mm_pmm_init_abi(struct mm_pmm *pmm, const struct mm_pmm_config *config,
                                     const uint32_t *abi)
 {
-    struct span_walk walk;
-    struct stretch stretch;
-    struct sizes sizes;
-    struct parts parts;
+    struct mm_span_walk walk;
+    struct mm_stretch stretch;
+    struct mm_pmm_sizes sizes;
+    struct mm_pmm_parts parts;
     enum mm_err err;
 
     (void)abi; /* referring to it is the check (mm/config.h) */
@@ -599,10 +339,10 @@ MM_COLD enum mm_err mm_pmm_init_abi(struct mm_pmm *pmm, const struct mm_pmm_conf
         return MM_ERR_BAD_ARG;
     if (config->pin == MM_PIN_PREEMPT && !MM_PIN_PREEMPT_BUILT)
         return MM_ERR_UNSUPPORTED;
-    err = measure(config, 0, &sizes);
+    err = mm_pmm_measure(config, 0, &sizes);
     if (err != MM_OK)
         return err;
-    parts = parts_of(&sizes);
+    parts = mm_pmm_parts(&sizes);
     if (config->meta_bytes < parts.bytes)
         return MM_ERR_NO_ROOM;
     err = mm_memmap_close(config->map);
@@ -610,8 +350,8 @@ MM_COLD enum mm_err mm_pmm_init_abi(struct mm_pmm *pmm, const struct mm_pmm_conf
         return err;
     parts_place(pmm, config, &sizes, &parts);
     pools_build(pmm, config->map);
-    walk = (struct span_walk){config->map, 0, 0};
-    while (region_next(&walk, &stretch))
+    walk = (struct mm_span_walk){config->map, 0, 0};
+    while (mm_stretch_next(&walk, &stretch))
         region_build(pmm, &stretch);
     sections_build(pmm);
     chunks_build(pmm, config->map);

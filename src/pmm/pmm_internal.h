@@ -212,6 +212,9 @@ static inline uint32_t mm_region_chunk(const struct mm_pmm_region *region, uint6
 /* False if no region holds `frame`. */
 bool mm_place_of(const struct mm_pmm *pmm, uint64_t frame, struct mm_place *out);
 
+/* The same for a frame that is known to lie in one. */
+struct mm_place mm_place_that_exists(const struct mm_pmm *pmm, uint64_t frame);
+
 /* The region with the lowest start above or at `frame`'s own, in address order: the one that holds
  * `frame`, or the next, or NULL. */
 const struct mm_pmm_region *mm_region_from(const struct mm_pmm *pmm, uint64_t frame);
@@ -299,6 +302,11 @@ static inline unsigned mm_kind_of(const struct mm_pmm *pmm, uint32_t chunk)
     return mm_load_relaxed_u8(&pmm->kind[chunk]);
 }
 
+static inline void mm_kind_set(struct mm_pmm *pmm, uint32_t chunk, unsigned kind)
+{
+    mm_store_relaxed_u8(&pmm->kind[chunk], (uint8_t)kind);
+}
+
 static inline enum mm_chunk_kind mm_kind_base(unsigned kind)
 {
     return (kind & MM_KIND_CACHED) != 0 ? MM_KIND_PLAIN : (enum mm_chunk_kind)(kind & MM_KIND_MASK);
@@ -312,6 +320,17 @@ static inline bool mm_kind_has_holes(unsigned kind)
 /* 64 frames of a chunk: those that continue an allocation; those that are managed. */
 uint64_t mm_chunk_tails(const struct mm_pmm *pmm, uint32_t chunk, unsigned word);
 uint64_t mm_chunk_managed(const struct mm_pmm *pmm, uint32_t chunk, unsigned word);
+
+static inline bool mm_is_tail(const struct mm_pmm *pmm, uint32_t chunk, unsigned index)
+{
+    return (mm_chunk_tails(pmm, chunk, index / 64) >> (index % 64) & 1) != 0;
+}
+
+/* The chunk's bits, to be changed: those of a whole chunk are not kept (P7). */
+uint64_t *mm_bits_open(struct mm_pmm *pmm, uint32_t chunk);
+
+/* A frame that is to retire leaves: it was RAM once, and managed until its owner gave it up. */
+void mm_retire(struct mm_pmm_pool *pool, struct mm_pmm_hole *hole, unsigned index);
 
 /* Greatest order of a free aligned block: 0 to 9; the chunk has free frames. */
 unsigned mm_chunk_fit(const uint64_t *bits);
@@ -421,6 +440,8 @@ const char *mm_pool_give_single(struct mm_pmm *pmm, const struct mm_place *place
 size_t mm_pool_give_batch(struct mm_pmm *pmm, struct mm_pmm_pool *pool, const mm_phys_t *frames,
                           size_t count, struct mm_stock_faults *faults);
 
+/* ---- block.c ---- */
+
 /* A free block of `order` 0 to 8, taken: false if there is none. */
 bool mm_pool_take_small(struct mm_pmm *pmm, struct mm_pmm_pool *pool, unsigned order,
                         uint64_t count, uint64_t *first);
@@ -434,7 +455,10 @@ bool mm_pool_take_large(struct mm_pmm *pmm, struct mm_pmm_pool *pool, unsigned o
 bool mm_pool_give_large(struct mm_pmm *pmm, struct mm_pmm_pool *pool, uint32_t chunk,
                         uint32_t count);
 
-/* Might taking these frames take side tables? */
+/* ---- frames.c ---- */
+
+/* Would tails in this chunk be the first, and take a table? Might taking these frames do so? */
+bool mm_needs_table(const struct mm_pmm *pmm, uint32_t chunk);
 bool mm_frames_need_tables(const struct mm_pmm *pmm, uint64_t first, uint64_t count);
 
 /* Free frames [first, first + count), which lie in regions without a gap between them, become one
@@ -517,13 +541,20 @@ struct mm_frames {
 struct mm_frames mm_allocation_of(const struct mm_pmm *pmm, uint64_t frame,
                                   const struct mm_pmm_region *within);
 
-/* ---- pmm.c ---- */
+/* ---- request.c ---- */
+
+uint64_t mm_frames_wanted(const struct mm_frame_request *request);
+
+/* Index of the node that this CPU's stock comes from. */
+unsigned mm_near_node(const struct mm_pmm *pmm);
 
 enum mm_err mm_request_check(const struct mm_pmm *pmm, const struct mm_frame_request *request);
 
 /* The request in frames. False: it asks for a node that has no memory. */
 bool mm_want_of(const struct mm_pmm *pmm, const struct mm_frame_request *request,
                 struct mm_frame_want *want);
+
+/* ---- take.c ---- */
 
 /* One frame of this pool, if what is kept back permits. */
 bool mm_pool_single(struct mm_pmm *pmm, const struct mm_frame_want *want, struct mm_pmm_pool *pool,

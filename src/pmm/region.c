@@ -65,6 +65,15 @@ bool mm_place_of(const struct mm_pmm *pmm, uint64_t frame, struct mm_place *out)
     return true;
 }
 
+struct mm_place mm_place_that_exists(const struct mm_pmm *pmm, uint64_t frame)
+{
+    struct mm_place place = {NULL, 0, 0};
+    bool found = mm_place_of(pmm, frame, &place);
+
+    MM_ASSERT2(found, frame, 0);
+    return place;
+}
+
 const struct mm_pmm_region *mm_region_from(const struct mm_pmm *pmm, uint64_t frame)
 {
     uint32_t first = bisect(pmm, 0, pmm->sorted_count, frame);

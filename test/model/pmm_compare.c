@@ -263,6 +263,8 @@ static void compare_drained(void)
     compare_blocks();
     compare_nodes();
     compare_marks();
+    if (model.free - model.zone_free[MM_ZONE_LOW] >= machine.reserve)
+        machine.reserve_used = false; /* all of it in the pools */
     own_forget();
 }
 

@@ -366,8 +366,10 @@ static uint64_t reserve_kept(void)
         managed[cell->node][cell->zone] += cell->state != CELL_OUT ? 1 : 0;
     }
     for (unsigned node = 0; node < OPS_NODES_MAX; node++)
-        for (unsigned zone = MM_ZONE_DMA; zone < MM_ZONES; zone++)
+        for (unsigned zone = MM_ZONE_DMA; zone < MM_ZONES; zone++) {
             kept += managed[node][zone] / 2;
+            machine.reserve_pools += managed[node][zone] != 0 ? 1 : 0;
+        }
     return kept < machine.config.reserve_frames ? kept : machine.config.reserve_frames;
 }
 

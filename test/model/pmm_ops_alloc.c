@@ -124,7 +124,7 @@ static void judge_no_memory(const struct mm_frame_request *request, uint64_t wan
 
     machine.result->no_memory++;
     if (machine.interrupt_ran || has_floors(request) || machine.window_part)
-        return; /* side tables must be in the window */
+        return;                     /* side tables must be in the window */
     need.one_pool = need.count > 1; /* across a border: perhaps */
     if (need.on_node && need.count == 1)
         need.one_pool = true; /* as in chunks that several nodes share */
@@ -134,6 +134,22 @@ static void judge_no_memory(const struct mm_frame_request *request, uint64_t wan
                        model_count_fits(&need, UINT64_MAX));
 }
 
+/* A request that may has taken of the reserve: what comes back of that may go to anybody, through the
+ * stock, until the pools are full again. */
+static void reserve_note(const struct mm_frame_request *request)
+{
+    struct mm_pmm_stats stats;
+
+    if (machine.reserve == 0 || (request->flags & MM_FRAME_RESERVE) == 0)
+        return;
+    mm_pmm_get_stats(&machine.pmm, &stats);
+    machine.reserve_used |=
+        machine.reserve_pools > 1 || stats.free_frames - stats.zone_free_frames[MM_ZONE_LOW] -
+                                             stats.magazine_frames - stats.zeroed_frames -
+                                             stats.depot_frames <
+                                         machine.reserve;
+}
+
 /* What was received is not what should have been kept for others. */
 static void judge_choice(const struct mm_frame_request *request, uint64_t first)
 {
@@ -141,12 +157,11 @@ static void judge_choice(const struct mm_frame_request *request, uint64_t first)
     struct model_need need = model_need_of(request);
     uint64_t hidden;
 
+    reserve_note(request);
     if (machine.interrupt_ran || need.low)
         return;
-    if ((request->flags & MM_FRAME_RESERVE) != 0)
-        machine.reserve_used = true; /* and what comes back of it may go through the stock */
-    else if (!machine.reserve_used)
-        OPS_CHECK(model.free - machine.lost - low >= machine.reserve);
+    if ((request->flags & MM_FRAME_RESERVE) == 0 && !machine.reserve_used)
+        OPS_CHECK(model.free - low >= machine.reserve);
     if (has_floors(request) || machine.window_part)
         return;
     hidden = ops_out_of_reach(&(struct mm_frame_request){.flags = MM_FRAME_NO_WAIT});
@@ -452,7 +467,7 @@ void op_alloc_bulk(void)
     if (err == MM_OK) {
         for (uint64_t n = 0; n < count; n++)
             ops_received(&need, mm_frame_of(out[n]), (request.flags & MM_FRAME_ZERO) != 0);
-        machine.reserve_used |= (request.flags & MM_FRAME_RESERVE) != 0;
+        reserve_note(&request);
         machine.result->allocated++;
     } else if (err == MM_ERR_NO_MEMORY) {
         judge_no_memory(&request, count);

@@ -39,6 +39,7 @@ struct ops_machine {
     uint64_t retired;              /* frames, gone or doomed */
     uint64_t misuses;              /* that the PMM should have counted */
     unsigned cpus, nodes, answering;
+    unsigned reserve_pools; /* that keep a part of it */
     bool reserve_used;
     bool window_part; /* the window does not show all RAM */
     bool used[OPS_CPUS_MAX], parked[OPS_CPUS_MAX];

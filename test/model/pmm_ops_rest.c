@@ -57,7 +57,7 @@ void op_drain(void)
     if (machine.interrupt_ran || machine.callback_ran)
         return;
     for (unsigned cpu = flags != 0 ? machine.answering : 0; cpu < machine.cpus; cpu++)
-        others |= cpu != fake_cpu_current() && !machine.parked[cpu];
+        others |= cpu != fake_cpu_current(); /* it may be asked, whether it has any or not */
     mm_pmm_get_stats(&machine.pmm, &stats);
     if (err != MM_OK) {
         OPS_EQ(err, MM_ERR_BUSY);
