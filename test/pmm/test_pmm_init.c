@@ -62,6 +62,8 @@ TEST(pmm_meta_bytes_grow_with_memory_and_not_with_its_address)
     CHECK(near_bytes < low_bytes);
 
     /* what the header promises for each GiB, without and with a window */
+    fake_ram_add(at(0x1000), UINT64_C(1) << 30);
+    fake_ram_add(at(0x100000), UINT64_C(2) << 30);
     fixture_map(&machine, twice, 1);
     CHECK_OK(bytes_for(&machine.map, 1, &high_bytes));
     CHECK(high_bytes - low_bytes <= 102 * 1024 + owners);

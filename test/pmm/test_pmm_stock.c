@@ -131,35 +131,37 @@ TEST(stock_exchanges_its_magazines_before_it_asks_the_pool)
     CHECK_EQ(stats().depot_frames, 0);
 }
 
-/* 2 magazines, 8 in the depot, the rest in the pool; and back in the reverse order. */
+/* Two magazines, a depot of full ones, the rest in the pool; and back in the reverse order. */
 TEST(stock_keeps_full_magazines_in_the_depot)
 {
-    static mm_phys_t frame[256];
+    enum {
+        DEPOT = 16 * MM_DEPOT_MAGAZINES,
+        STOCK = 32 + DEPOT,
+        ALL = STOCK + 64
+    };
+    static mm_phys_t frame[ALL];
 
     start();
-    for (unsigned i = 0; i < 256; i++)
+    for (unsigned i = 0; i < ALL; i++)
         frame[i] = take();
-    CHECK_EQ(in_pool(), FRAMES - 256);
-    for (unsigned i = 0; i < 256; i++) {
+    CHECK_EQ(in_pool(), FRAMES - ALL);
+    for (unsigned i = 0; i < ALL; i++) {
         uint64_t given = i + 1;
-        uint64_t in_depot = given <= 32 ? 0 : mm_min_u64((given - 17) / 16 * 16, 128);
 
         give(frame[i]);
         mm_test_row("freed", given);
-        if (given > 32 && in_depot < 128)
-            CHECK_EQ(stats().depot_frames, in_depot);
-        CHECK_EQ(stats().magazine_frames + stats().depot_frames + in_pool(), FRAMES - 256 + given);
+        CHECK_EQ(stats().depot_frames, given <= 32 ? 0 : mm_min_u64((given - 17) / 16 * 16, DEPOT));
+        CHECK_EQ(stats().magazine_frames + stats().depot_frames + in_pool(), FRAMES - ALL + given);
     }
-    CHECK_EQ(stats().depot_frames, 128);
     CHECK_EQ(stats().magazine_frames, 32);
-    CHECK_EQ(in_pool(), FRAMES - 160);
+    CHECK_EQ(in_pool(), FRAMES - STOCK);
     is_sound(FRAMES);
-    for (unsigned i = 0; i < 160; i++) {
+    for (unsigned i = 0; i < STOCK; i++) {
         (void)take();
-        CHECK_EQ(in_pool(), FRAMES - 160);
+        CHECK_EQ(in_pool(), FRAMES - STOCK);
     }
     CHECK_EQ(stats().depot_frames + stats().magazine_frames, 0);
-    is_sound(FRAMES - 160);
+    is_sound(FRAMES - STOCK);
 }
 
 TEST(stock_moves_between_cpus_through_the_depot)
@@ -740,7 +742,7 @@ static void random_call(void)
 
 static void no_frame_is_held_twice(void)
 {
-    static uint8_t seen[0x400];
+    static uint8_t seen[0x800];
 
     memset(seen, 0, sizeof seen);
     for (unsigned i = 0; i < held_count; i++)
@@ -753,7 +755,7 @@ TEST(stock_keeps_every_frame_in_one_place_with_each_pin)
 
     for (unsigned i = 0; i < 3; i++) {
         mm_test_row("pin", i);
-        fixture_map(&machine, (struct fixture_range[]){RAM(FIRST, 0x400)}, 1);
+        fixture_map(&machine, (struct fixture_range[]){RAM(FIRST, 0x800)}, 1);
         fixture_start_as(&machine,
                          &(struct mm_pmm_config){.cpu_count = 3, .pin = pin[i], NO_FLOORS});
         held_count = 0;
@@ -761,13 +763,13 @@ TEST(stock_keeps_every_frame_in_one_place_with_each_pin)
             random_call();
             if (call % 100 == 0) {
                 no_frame_is_held_twice();
-                is_sound(0x400 - held_count);
+                is_sound(0x800 - held_count);
             }
         }
         while (held_count > 0)
             give(held[--held_count]);
         CHECK_OK(mm_pmm_drain(&machine.pmm, MM_DRAIN_WAIT));
-        CHECK_EQ(in_pool(), 0x400);
-        is_sound(0x400);
+        CHECK_EQ(in_pool(), 0x800);
+        is_sound(0x800);
     }
 }
