@@ -59,6 +59,7 @@ static void compare_stats(void)
     struct mm_pmm_stats stats;
 
     mm_pmm_get_stats(&machine.pmm, &stats);
+    machine.reserve_used |= stats.side_frames - model.own > machine.lost; /* it may, for itself */
     machine.lost = stats.side_frames - model.own;
     OPS_EQ(stats.free_frames, model.free - machine.lost);
     OPS_EQ(stats.managed_frames, model.managed);
@@ -269,8 +270,8 @@ static void compare_drained(void)
     compare_blocks();
     compare_nodes();
     compare_marks();
-    if (model.free - model.zone_free[MM_ZONE_LOW] >= machine.reserve)
-        machine.reserve_used = false; /* all of it in the pools */
+    if (machine.reserve_pools == 1 && model.free - model.zone_free[MM_ZONE_LOW] >= machine.reserve)
+        machine.reserve_used = false; /* all of it is where it should be */
     own_forget();
 }
 
