@@ -146,7 +146,7 @@ void case_threads(const struct settings *settings, const char *name, unsigned bu
     for (unsigned i = 0; i < sizeof allocators / sizeof allocators[0]; i++)
         lane_add(&lanes, allocators[i], live, THREADS);
     for (unsigned round = 0; round < settings->rounds; round++) {
-        double least = 1, share;
+        double share = 0;
 
         indexes_draw(&random, memory.start, THREADS * calls, (uint32_t)(live / THREADS), burst);
         for (unsigned i = 0; i < lanes.count; i++) {
@@ -155,9 +155,9 @@ void case_threads(const struct settings *settings, const char *name, unsigned bu
             samples_add(&lane->give, workers_run(lane, memory.start, calls, burst, 1, &share));
             samples_add(&lane->take,
                         workers_run(lane, memory.start, calls, burst, THREADS, &share));
-            least = share < least ? share : least;
+            if (i == 0)
+                samples_add(&overlap, share * 100);
         }
-        samples_add(&overlap, least * 100);
     }
     threads_report(&lanes, name, &overlap);
     lanes_close(&lanes);
