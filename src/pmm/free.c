@@ -180,9 +180,9 @@ static enum mm_err free_run(struct mm_pmm *pmm, mm_phys_t first, uint64_t count,
 
 /* ---- one frame ---- */
 
-/* The magazine is full or closed. Ends the pin. */
-static MM_COLD void push_slow(struct mm_pmm *pmm, struct mm_pmm_cpu *cpu, mm_guard_t guard,
-                              mm_phys_t frame, const char *where, const void *caller)
+/* The magazine is full or closed, or it is not known to have room. Ends the pin. */
+static MM_COLD enum mm_err push_slow(struct mm_pmm *pmm, struct mm_pmm_cpu *cpu, mm_guard_t guard,
+                                     mm_phys_t frame, const char *where, const void *caller)
 {
     struct mm_stock_faults faults = {NULL, mm_phys(0), 0};
 
@@ -192,11 +192,12 @@ static MM_COLD void push_slow(struct mm_pmm *pmm, struct mm_pmm_cpu *cpu, mm_gua
     mm_mode_update(pmm);
     mm_stock_report(pmm, &faults, where, caller);
     mm_watch_zones(pmm);
+    return MM_OK;
 }
 
-/* The frame may not go straight into a magazine, or (`cpu` is NULL) this CPU is in there already.
- * Ends the pin. */
-static MM_COLD enum mm_err free_rare(struct mm_pmm *pmm, struct mm_pmm_cpu *cpu, mm_guard_t guard,
+/* The frame may not go into a magazine, or (`cpu` is NULL) this CPU's stock is not to be had. Ends the
+ * pin. */
+static MM_COLD enum mm_err free_past(struct mm_pmm *pmm, struct mm_pmm_cpu *cpu, mm_guard_t guard,
                                      mm_phys_t frame, const char *where, const void *caller)
 {
     struct mm_stock_faults faults = {NULL, mm_phys(0), 0};
@@ -208,8 +209,8 @@ static MM_COLD enum mm_err free_rare(struct mm_pmm *pmm, struct mm_pmm_cpu *cpu,
     return free_run(pmm, frame, 1, where, caller);
 }
 
-/* The frame's byte says that no caller has it. Ends the pin. What the byte says now is not asked:
- * the frame may be somebody's by now. */
+/* The frame's byte says that no caller has it. Ends the pin. What the byte says now is not asked: the
+ * frame may be somebody's by now. */
 static MM_COLD enum mm_err free_twice(struct mm_pmm *pmm, struct mm_pmm_cpu *cpu, mm_guard_t guard,
                                       mm_phys_t frame, const char *where, const void *caller)
 {
@@ -223,11 +224,35 @@ static MM_COLD enum mm_err free_twice(struct mm_pmm *pmm, struct mm_pmm_cpu *cpu
                   caller);
 }
 
+static inline bool goes_into_stock(const struct mm_pmm *pmm, const struct mm_pmm_cpu *cpu,
+                                   uint32_t chunk)
+{
+    return (mm_kind_of(pmm, chunk) & mm_load_relaxed_u32(&pmm->cache_mask)) ==
+           mm_load_relaxed_u8(&cpu->accept);
+}
+
+/* The stock is parked, under the locked pin, somebody is in there, or nobody knows this CPU. */
+static MM_COLD enum mm_err free_rare(struct mm_pmm *pmm, mm_guard_t guard, mm_phys_t frame,
+                                     uint32_t chunk, const char *where, const void *caller)
+{
+    struct mm_pmm_cpu *cpu = mm_stock_mine(pmm);
+
+    if (cpu == NULL || !mm_stock_take(cpu))
+        return free_past(pmm, NULL, guard, frame, where, caller);
+    if (!goes_into_stock(pmm, cpu, chunk))
+        return free_past(pmm, cpu, guard, frame, where, caller);
+    if (!mm_owner_gives_up(pmm, chunk, mm_frame_of(frame)))
+        return free_twice(pmm, cpu, guard, frame, where, caller);
+    return push_slow(pmm, cpu, guard, frame, where, caller);
+}
+
 /* The kind is looked at in the guard: what was changed before a drain asks this CPU is seen by all
- * that is pushed after it was answered. */
+ * that is pushed after it was answered. Each rare case is a call of its own at the end: none of them
+ * costs the common one a register. */
 static inline __attribute__((always_inline)) enum mm_err free_in_chunk(
     struct mm_pmm *pmm, mm_phys_t frame, uint32_t chunk, const char *where, const void *caller)
 {
+    enum mm_pin pin = pmm->pin;
     struct mm_magazine *loaded;
     struct mm_pmm_cpu *cpu;
     mm_guard_t guard;
@@ -236,30 +261,26 @@ static inline __attribute__((always_inline)) enum mm_err free_in_chunk(
 
     if (MM_UNLIKELY(!mm_is_aligned(frame.raw, MM_FRAME_BYTES) || MM_BREAK_LEAK_FRAME))
         return free_run(pmm, frame, 1, where, caller);
-    guard = mm_pin(pmm);
+    guard = mm_pin_as(pin);
     index = mm_cpu_index();
-    if (MM_UNLIKELY(index >= pmm->cpu_count || !mm_stock_take(&pmm->cpu[index])))
-        return free_rare(pmm, NULL, guard, frame, where, caller);
     cpu = &pmm->cpu[index];
-    if (MM_UNLIKELY((mm_kind_of(pmm, chunk) & mm_load_relaxed_u32(&pmm->cache_mask)) !=
-                    mm_load_relaxed_u8(&cpu->accept)))
-        return free_rare(pmm, cpu, guard, frame, where, caller);
+    if (MM_UNLIKELY(index >= pmm->cpu_count || !mm_stock_take_free(cpu)))
+        return free_rare(pmm, guard, frame, chunk, where, caller);
+    if (MM_UNLIKELY(!goes_into_stock(pmm, cpu, chunk)))
+        return free_past(pmm, cpu, guard, frame, where, caller);
     if (MM_UNLIKELY(!mm_owner_gives_up(pmm, chunk, mm_frame_of(frame))))
         return free_twice(pmm, cpu, guard, frame, where, caller);
     loaded = cpu->loaded;
     n = loaded->n;
-    if (MM_UNLIKELY(n >= mm_load_relaxed_u32(&cpu->cap))) {
-        push_slow(pmm, cpu, guard, frame, where, caller);
-        return MM_OK;
-    }
+    if (MM_UNLIKELY(n >= mm_load_relaxed_u32(&cpu->cap)))
+        return push_slow(pmm, cpu, guard, frame, where, caller);
     MM_RACE_WRITE(&loaded->slot[n], sizeof frame);
     loaded->slot[n] = frame;
     mm_store_relaxed_u32(&loaded->n, n + 1);
-    mm_stock_give_up(cpu);
+    mm_stock_give_free(cpu);
     if (MM_UNLIKELY(mm_stock_is_asked(cpu)))
-        mm_stock_serve(pmm, cpu, guard, where, caller);
-    else
-        mm_unpin(pmm, guard);
+        return mm_stock_serve(pmm, cpu, guard, where, caller);
+    mm_unpin_as(pin, guard);
     return MM_OK;
 }
 

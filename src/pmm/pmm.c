@@ -39,84 +39,90 @@ static bool single_hard(struct mm_pmm *pmm, bool try_hard, mm_phys_t *out,
     return true;
 }
 
-/* The loaded magazine is empty, or (`cpu` is NULL) this CPU is in there already. Ends the pin. */
-static MM_COLD bool single_slow(struct mm_pmm *pmm, struct mm_pmm_cpu *cpu, mm_guard_t guard,
-                                bool try_hard, mm_phys_t *out, const void *caller)
+/* This CPU's stock had none, or (`cpu` is NULL) is not to be had. Ends the pin. */
+static MM_COLD enum mm_err frame_empty(struct mm_pmm *pmm, struct mm_pmm_cpu *cpu, mm_guard_t guard,
+                                       mm_phys_t *out, const void *caller)
 {
     struct mm_stock_faults faults = {NULL, mm_phys(0), 0};
+    mm_phys_t frame;
     bool found = false;
 
     if (cpu != NULL) {
-        found = mm_stock_pop(pmm, cpu, out);
+        found = mm_stock_pop(pmm, cpu, &frame);
         mm_stock_leave(pmm, cpu, &faults);
     }
     mm_unpin(pmm, guard);
     if (!found)
-        found = single_hard(pmm, try_hard, out, &faults);
+        found = single_hard(pmm, false, &frame, &faults);
     mm_mode_update(pmm);
     mm_stock_report(pmm, &faults, "mm_pmm_alloc_frame", caller);
     mm_watch_zones(pmm);
-    return found;
-}
-
-/* From the loaded magazine. False: the slow way, and the pin is still held; *cpu is who has nothing
- * loaded, or NULL. */
-static inline __attribute__((always_inline)) bool single_fast(struct mm_pmm *pmm, mm_guard_t *guard,
-                                                              struct mm_pmm_cpu **cpu,
-                                                              mm_phys_t *out, const void *caller)
-{
-    struct mm_magazine *loaded;
-    unsigned index;
-    uint32_t n;
-
-    *guard = mm_pin(pmm);
-    *cpu = NULL;
-    index = mm_cpu_index();
-    if (MM_UNLIKELY(index >= pmm->cpu_count || !mm_stock_take(&pmm->cpu[index])))
-        return false;
-    *cpu = &pmm->cpu[index];
-    loaded = (*cpu)->loaded;
-    n = loaded->n;
-    if (MM_UNLIKELY(n == 0))
-        return false;
-    MM_RACE_READ(&loaded->slot[n - 1], sizeof loaded->slot[0]);
-    *out = loaded->slot[n - 1];
-    mm_store_relaxed_u32(&loaded->n, n - 1);
-    mm_stock_give_up(*cpu);
-    if (MM_UNLIKELY(mm_stock_is_asked(*cpu)))
-        mm_stock_serve(pmm, *cpu, *guard, "mm_pmm_alloc_frame", caller);
-    else
-        mm_unpin(pmm, *guard);
-    return true;
-}
-
-enum mm_err mm_pmm_alloc_frame(struct mm_pmm *pmm, mm_phys_t *out)
-{
-    struct mm_pmm_cpu *cpu;
-    mm_phys_t frame, slow;
-    mm_guard_t guard;
-
-    if (MM_UNLIKELY(pmm == NULL || out == NULL))
-        return MM_ERR_BAD_ARG;
-    if (MM_UNLIKELY(!single_fast(pmm, &guard, &cpu, &frame, MM_CALLER))) {
-        if (!single_slow(pmm, cpu, guard, false, &slow, MM_CALLER))
-            return MM_ERR_NO_MEMORY;
-        frame = slow;
-    }
+    if (!found)
+        return MM_ERR_NO_MEMORY;
     mm_owner_set_one(pmm, frame, MM_OWNER_CALLER);
     *out = frame;
     return MM_OK;
 }
 
-/* The same, not inlined, for the other calls. */
+/* The stock is parked, under the locked pin, somebody is in there, or nobody knows this CPU. */
+static MM_COLD enum mm_err frame_rare(struct mm_pmm *pmm, mm_guard_t guard, mm_phys_t *out,
+                                      const void *caller)
+{
+    struct mm_pmm_cpu *cpu = mm_stock_mine(pmm);
+
+    return frame_empty(pmm, cpu != NULL && mm_stock_take(cpu) ? cpu : NULL, guard, out, caller);
+}
+
+/* Each rare case is a call of its own at the end: none of them costs the common one a register. */
+static inline __attribute__((always_inline)) enum mm_err frame_take(struct mm_pmm *pmm,
+                                                                    mm_phys_t *out,
+                                                                    const void *caller)
+{
+    enum mm_pin pin = pmm->pin;
+    mm_guard_t guard = mm_pin_as(pin);
+    unsigned index = mm_cpu_index();
+    struct mm_pmm_cpu *cpu = &pmm->cpu[index];
+    struct mm_magazine *loaded;
+    uint32_t n;
+
+    if (MM_UNLIKELY(index >= pmm->cpu_count || !mm_stock_take_free(cpu)))
+        return frame_rare(pmm, guard, out, caller);
+    loaded = cpu->loaded;
+    n = loaded->n;
+    if (MM_UNLIKELY(n == 0))
+        return frame_empty(pmm, cpu, guard, out, caller);
+    MM_RACE_READ(&loaded->slot[n - 1], sizeof loaded->slot[0]);
+    *out = loaded->slot[n - 1];
+    mm_store_relaxed_u32(&loaded->n, n - 1);
+    mm_owner_set_one(pmm, *out, MM_OWNER_CALLER);
+    mm_stock_give_free(cpu);
+    if (MM_UNLIKELY(mm_stock_is_asked(cpu)))
+        return mm_stock_serve(pmm, cpu, guard, "mm_pmm_alloc_frame", caller);
+    mm_unpin_as(pin, guard);
+    return MM_OK;
+}
+
+enum mm_err mm_pmm_alloc_frame(struct mm_pmm *pmm, mm_phys_t *out)
+{
+    if (MM_UNLIKELY(pmm == NULL || out == NULL))
+        return MM_ERR_BAD_ARG;
+    return frame_take(pmm, out, MM_CALLER);
+}
+
+/* The same for the other calls. */
 static enum mm_err ordinary(struct mm_pmm *pmm, bool try_hard, mm_phys_t *out, const void *caller)
 {
-    struct mm_pmm_cpu *cpu;
-    mm_guard_t guard;
-    bool found = single_fast(pmm, &guard, &cpu, out, caller) ||
-                 single_slow(pmm, cpu, guard, try_hard, out, caller);
+    struct mm_stock_faults faults = {NULL, mm_phys(0), 0};
+    enum mm_err err = frame_take(pmm, out, caller);
 
-    return found ? MM_OK : MM_ERR_NO_MEMORY;
+    if (err == MM_OK || !try_hard)
+        return err;
+    if (single_hard(pmm, true, out, &faults))
+        err = MM_OK;
+    if (err == MM_OK)
+        mm_owner_set_one(pmm, *out, MM_OWNER_CALLER);
+    mm_stock_report(pmm, &faults, "mm_pmm_alloc", caller);
+    return err;
 }
 
 /* ---- NMI: nothing is waited for ---- */
@@ -185,6 +191,7 @@ static enum mm_err zeroed_single(struct mm_pmm *pmm, bool try_hard, mm_phys_t *o
     if (err != MM_OK) {
         struct mm_stock_faults faults = {NULL, mm_phys(0), 0};
 
+        mm_owner_set_one(pmm, *out, MM_OWNER_NONE);
         mm_stock_give(pmm, out, 1, &faults);
         mm_stock_report(pmm, &faults, where, caller);
     }

@@ -112,8 +112,8 @@ void mm_stock_leave(struct mm_pmm *pmm, struct mm_pmm_cpu *cpu, struct mm_stock_
     }
 }
 
-MM_COLD void mm_stock_serve(struct mm_pmm *pmm, struct mm_pmm_cpu *cpu, mm_guard_t guard,
-                            const char *where, const void *caller)
+MM_COLD enum mm_err mm_stock_serve(struct mm_pmm *pmm, struct mm_pmm_cpu *cpu, mm_guard_t guard,
+                                   const char *where, const void *caller)
 {
     struct mm_stock_faults faults = {NULL, mm_phys(0), 0};
 
@@ -123,6 +123,7 @@ MM_COLD void mm_stock_serve(struct mm_pmm *pmm, struct mm_pmm_cpu *cpu, mm_guard
     mm_mode_update(pmm);
     mm_stock_report(pmm, &faults, where, caller);
     mm_watch_zones(pmm);
+    return MM_OK;
 }
 
 /* ---- from the pools ---- */
@@ -198,7 +199,7 @@ static void restock(struct mm_pmm *pmm, struct mm_pmm_cpu *cpu)
     if (cpu->spare->n != 0) {
         exchange(cpu);
     } else if (cpu->zeroed.n != 0) { /* the last resort before other CPUs are asked */
-        cpu->zeroed.n--;
+        mm_store_relaxed_u32(&cpu->zeroed.n, cpu->zeroed.n - 1);
         cpu->loaded->slot[0] = cpu->zeroed.slot[cpu->zeroed.n];
         mm_store_relaxed_u32(&cpu->loaded->n, 1);
     }

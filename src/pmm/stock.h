@@ -91,27 +91,37 @@ _Static_assert(sizeof(struct mm_pmm_cpu) % 128 == 0, "no line is shared by two C
 
 /* ---- pin: this thread stays on this CPU, and is the only one there ---- */
 
-static inline mm_guard_t mm_pin(const struct mm_pmm *pmm)
+static inline mm_guard_t mm_pin_as(enum mm_pin pin)
 {
     mm_guard_t guard = {0};
 
-    if (pmm->pin == MM_PIN_IRQ)
+    if (pin == MM_PIN_IRQ)
         guard = mm_cpu_guard();
 #ifdef MM_HOST_PREEMPT
-    else if (pmm->pin == MM_PIN_PREEMPT)
+    else if (pin == MM_PIN_PREEMPT)
         mm_host_preempt_off();
 #endif
     return guard;
 }
 
-static inline void mm_unpin(const struct mm_pmm *pmm, mm_guard_t guard)
+static inline void mm_unpin_as(enum mm_pin pin, mm_guard_t guard)
 {
-    if (pmm->pin == MM_PIN_IRQ)
+    if (pin == MM_PIN_IRQ)
         mm_cpu_unguard(guard);
 #ifdef MM_HOST_PREEMPT
-    else if (pmm->pin == MM_PIN_PREEMPT)
+    else if (pin == MM_PIN_PREEMPT)
         mm_host_preempt_on();
 #endif
+}
+
+static inline mm_guard_t mm_pin(const struct mm_pmm *pmm)
+{
+    return mm_pin_as(pmm->pin);
+}
+
+static inline void mm_unpin(const struct mm_pmm *pmm, mm_guard_t guard)
+{
+    mm_unpin_as(pmm->pin, guard);
 }
 
 /* The stock of this CPU; NULL for a CPU that the PMM does not know. */
@@ -133,18 +143,32 @@ static inline bool mm_stock_swap_state(struct mm_pmm_cpu *cpu, uint8_t from, uin
  * of mm_stock_give_up(). */
 bool mm_stock_take_rare(struct mm_pmm_cpu *cpu);
 
-/* False: somebody is in there, this CPU's own interrupted code or a thief; use the pools. */
-static inline bool mm_stock_take(struct mm_pmm_cpu *cpu)
+/* The common case: false if the state is anything else. */
+static inline bool mm_stock_take_free(struct mm_pmm_cpu *cpu)
 {
     if (MM_UNLIKELY(mm_load_relaxed_u8(&cpu->state) != MM_STOCK_FREE))
-        return mm_stock_take_rare(cpu);
+        return false;
     mm_store_relaxed_u8(&cpu->state, MM_STOCK_BUSY);
     mm_fence_signal();
     return true;
 }
 
+/* Its end. FREE needs no release: only this CPU takes it, and a thief never does. */
+static inline void mm_stock_give_free(struct mm_pmm_cpu *cpu)
+{
+    mm_fence_signal();
+    mm_store_relaxed_u8(&cpu->state, MM_STOCK_FREE);
+    mm_fence_signal();
+}
+
+/* False: somebody is in there, this CPU's own interrupted code or a thief; use the pools. */
+static inline bool mm_stock_take(struct mm_pmm_cpu *cpu)
+{
+    return mm_stock_take_free(cpu) || mm_stock_take_rare(cpu);
+}
+
 /* Give the state up without looking at requests: NMI, or mm_stock_leave() looks. The release is for
- * the next thread that swaps OPEN; FREE needs none, only this CPU takes it. */
+ * the next thread that swaps OPEN. */
 static inline void mm_stock_give_up(struct mm_pmm_cpu *cpu)
 {
     mm_fence_signal();
@@ -166,9 +190,10 @@ void mm_stock_report(struct mm_pmm *pmm, const struct mm_stock_faults *faults, c
 /* Leave the guard, and honour requests until there is none. */
 void mm_stock_leave(struct mm_pmm *pmm, struct mm_pmm_cpu *cpu, struct mm_stock_faults *faults);
 
-/* A request was seen after the guard was given up: honour it. Ends the pin. */
-void mm_stock_serve(struct mm_pmm *pmm, struct mm_pmm_cpu *cpu, mm_guard_t guard, const char *where,
-                    const void *caller);
+/* A request was seen after the guard was given up: honour it. Ends the pin. MM_OK, so that it can be
+ * the last step of a call. */
+enum mm_err mm_stock_serve(struct mm_pmm *pmm, struct mm_pmm_cpu *cpu, mm_guard_t guard,
+                           const char *where, const void *caller);
 
 /* Everything in the stock goes to the pools. In the guard, or as a thief. */
 void mm_stock_flush(struct mm_pmm *pmm, struct mm_pmm_cpu *cpu, struct mm_stock_faults *faults);

@@ -113,6 +113,10 @@ void explore_without_reduction(void);
 /* In set_up and check, where calls act at once: which CPU makes them. */
 void explore_as_cpu(unsigned cpu);
 
+/* What an atomic location holds now, whoever wrote it, and without learning of it. A step, for checks
+ * within an execution. */
+uint32_t explore_newest(const uint32_t *p);
+
 /* The CPU that this code runs on now. */
 unsigned explore_cpu(void);
 

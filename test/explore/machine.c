@@ -379,6 +379,8 @@ void machine_thread(void)
 {
     struct thread *self = engine.current;
 
+    if ((engine.scenario->flags & EXPLORE_RUN_ON) != 0)
+        step(STEP_NONE, 0, 0); /* an interrupt may be sent before the thread begins */
     if (self->what != NULL)
         self->what->run();
     if (!here()->interrupts_on || here()->preempt_off != 0)

@@ -406,6 +406,18 @@ uint64_t explore_load(const void *p, unsigned bytes, enum explore_order order)
     return at->entry[at->seen[cpu]].value;
 }
 
+uint32_t explore_newest(const uint32_t *p)
+{
+    uintptr_t address = (uintptr_t)p;
+
+    if (!engine.live)
+        return *(const volatile uint32_t *)p;
+    step(STEP_LOAD, address, sizeof *p);
+    reduce_access(&location_at(address, sizeof *p)->conflicts, false);
+    trace("look at %s: %#x", regions_name(address), (unsigned)raw_load(address, sizeof *p));
+    return (uint32_t)raw_load(address, sizeof *p);
+}
+
 /* A write after the newest entry; `read` is that entry if it was read by the same operation. */
 static void write_newest(struct location *at, unsigned cpu, uint64_t value,
                          enum explore_order order, bool read)
