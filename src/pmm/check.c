@@ -56,15 +56,63 @@ static MM_COLD void expect_at_most(struct findings *findings, const char *what, 
 
 /* ---- the object ---- */
 
-/* Do `bytes` bytes at `pointer` lie in the metadata? */
-static MM_COLD void check_part(const struct mm_pmm *pmm, const char *what, const void *pointer,
-                               uint64_t bytes, struct findings *findings)
+/* A part of the metadata. They lie one behind the other in this order. */
+struct part {
+    const char *what;
+    const void *pointer;
+    uint64_t bytes, align;
+};
+
+static void check_part(const struct mm_pmm *pmm, const struct part *part, struct findings *findings)
 {
     uint64_t start = (uintptr_t)pmm->meta;
-    uint64_t at = (uintptr_t)pointer;
+    uint64_t at = (uintptr_t)part->pointer;
 
-    if (at < start || at - start > pmm->meta_bytes || bytes > pmm->meta_bytes - (at - start))
-        note(findings, what, at, bytes, pmm->meta_bytes);
+    if (!mm_is_aligned(at, part->align) || at < start || at - start > pmm->meta_bytes ||
+        part->bytes > pmm->meta_bytes - (at - start))
+        note(findings, part->what, at, part->bytes, pmm->meta_bytes);
+}
+
+static void check_parts(const struct mm_pmm *pmm, struct findings *findings)
+{
+    uint64_t chunks = pmm->chunk_capacity;
+    const struct part part[] = {
+        {"pmm: where CPU records lie", pmm->cpu, pmm->cpu_count * sizeof *pmm->cpu, 128},
+        {"pmm: where pools lie", pmm->pool, pmm->pool_count * sizeof *pmm->pool, 128},
+        {"pmm: where nodes lie", pmm->node, pmm->node_count * sizeof *pmm->node, 128},
+        {"pmm: where watermarks lie", pmm->watch, MM_ZONES * sizeof *pmm->watch, 64},
+        {"pmm: where regions lie", pmm->region, pmm->region_capacity * sizeof *pmm->region, 8},
+        {"pmm: where sections lie", pmm->section,
+         (pmm->section_count + UINT64_C(1)) * sizeof *pmm->section, 8},
+        {"pmm: where kinds lie", pmm->kind, chunks, 64},
+        {"pmm: where the directory of tags lies", pmm->tag_directory,
+         (chunks / MM_CHUNK_FRAMES + 1) * sizeof *pmm->tag_directory, 8},
+        {"pmm: where records lie", pmm->record, chunks * sizeof *pmm->record, 64},
+        {"pmm: where bitmaps lie", pmm->bitmap, chunks * sizeof *pmm->bitmap, 64},
+        {"pmm: where side tables lie", pmm->side, mm_side_own_bytes(), 64},
+    };
+
+    for (unsigned i = 0; i < sizeof part / sizeof part[0]; i++) {
+        check_part(pmm, &part[i], findings);
+        if (i > 0 && findings->count == 0 &&
+            (uintptr_t)part[i].pointer < (uintptr_t)part[i - 1].pointer + part[i - 1].bytes)
+            note(findings, part[i].what, (uintptr_t)part[i].pointer, i,
+                 (uintptr_t)part[i - 1].pointer + part[i - 1].bytes);
+    }
+    if (MM_PMM_OWNERS)
+        check_part(pmm,
+                   &(struct part){"pmm: where owners' bytes lie", pmm->owner,
+                                  chunks * MM_CHUNK_FRAMES, 64},
+                   findings);
+    else
+        expect(findings, "pmm: owners' bytes", (uintptr_t)pmm, (uintptr_t)pmm->owner, 0);
+}
+
+/* Nobody is in there, so nobody has the lock. */
+static void check_lock(const struct mm_lock *lock, struct findings *findings)
+{
+    if (lock->ticket != lock->serving || lock->owner != 0 || lock->unused != 0)
+        note(findings, "lock: held, or torn", (uintptr_t)lock, lock->ticket, lock->serving);
 }
 
 static void check_object(const struct mm_pmm *pmm, struct findings *findings)
@@ -84,41 +132,36 @@ static void check_object(const struct mm_pmm *pmm, struct findings *findings)
                    MM_NODES_MAX * MM_ZONES + MM_REGIONS_ADDED_MAX - 1);
     expect_at_most(findings, "pmm: size of a magazine", address, pmm->magazine_frames - 1u,
                    MM_MAGAZINE_MAX - 1);
-    expect_at_most(findings, "pmm: pin", address, (unsigned)pmm->pin, MM_PIN_NONE);
+    if ((unsigned)pmm->pin > MM_PIN_NONE || (pmm->pin == MM_PIN_PREEMPT && !MM_PIN_PREEMPT_BUILT))
+        note(findings, "pmm: pin", address, (unsigned)pmm->pin, MM_PIN_NONE);
     expect_at_most(findings, "pmm: section size", address, pmm->section_shift, 63);
     expect_at_most(findings, "pmm: mode", address, pmm->mode, MM_MODE_CLOSED);
     expect(findings, "pmm: nobody drains, but it is closed", address, pmm->closers, 0);
+    expect(findings, "pmm: frames below which memory is low", address, pmm->low_frames,
+           (uint64_t)pmm->cpu_count * 4 * pmm->magazine_frames + pmm->reserve_frames);
     expect_at_most(findings, "pmm: low", address, pmm->low, 1);
     expect_at_most(findings, "pmm: scarce", address, pmm->scarce, 1);
+    expect_at_most(findings, "pmm: watched zones", address, pmm->watched, (1u << MM_ZONES) - 1);
     if (pmm->cache_mask != MM_KIND_CACHED && pmm->cache_mask != UINT8_MAX)
         note(findings, "pmm: mask of kinds in stock", address, pmm->cache_mask, MM_KIND_CACHED);
     for (size_t i = 0; i < sizeof pmm->unused / sizeof pmm->unused[0]; i++)
         expect(findings, "pmm: unused field is not zero", address, (uintptr_t)pmm->unused[i], 0);
-    check_part(pmm, "pmm: CPU records lie outside", pmm->cpu, pmm->cpu_count * sizeof *pmm->cpu,
-               findings);
-    check_part(pmm, "pmm: pools lie outside", pmm->pool, pmm->pool_count * sizeof *pmm->pool,
-               findings);
-    check_part(pmm, "pmm: nodes lie outside", pmm->node, pmm->node_count * sizeof *pmm->node,
-               findings);
-    check_part(pmm, "pmm: watermarks lie outside", pmm->watch, MM_ZONES * sizeof *pmm->watch,
-               findings);
-    check_part(pmm, "pmm: regions lie outside", pmm->region,
-               pmm->region_capacity * sizeof *pmm->region, findings);
-    check_part(pmm, "pmm: sections lie outside", pmm->section,
-               (pmm->section_count + 1u) * sizeof *pmm->section, findings);
-    check_part(pmm, "pmm: kinds lie outside", pmm->kind, chunks, findings);
-    check_part(pmm, "pmm: records lie outside", pmm->record, chunks * sizeof *pmm->record,
-               findings);
-    check_part(pmm, "pmm: bitmaps lie outside", pmm->bitmap, chunks * sizeof *pmm->bitmap,
-               findings);
-    check_part(pmm, "pmm: tag directory lies outside", pmm->tag_directory,
-               (chunks / MM_CHUNK_FRAMES + 1) * sizeof *pmm->tag_directory, findings);
-    if (MM_PMM_OWNERS)
-        check_part(pmm, "pmm: bytes of owners lie outside", pmm->owner, chunks * MM_CHUNK_FRAMES,
-                   findings);
-    else
-        expect(findings, "pmm: bytes of owners", address, (uintptr_t)pmm->owner, 0);
-    check_part(pmm, "pmm: side tables lie outside", pmm->side, mm_side_own_bytes(), findings);
+    check_parts(pmm, findings);
+    check_lock(&pmm->mode_lock, findings);
+    check_lock(&pmm->add_lock, findings);
+}
+
+static void check_watch(const struct mm_pmm *pmm, unsigned zone, struct findings *findings)
+{
+    const struct mm_pmm_watch *watch = &pmm->watch[zone];
+    bool on = (pmm->watched >> zone & 1) != 0;
+
+    if (on ? watch->level > MM_MEMORY_MIN : watch->level != MM_WATCH_OFF)
+        note(findings, "watermark: level", zone, watch->level, on);
+    expect(findings, "watermark: unused field is not zero", zone, watch->unused, 0);
+    if (on && (watch->mark.fn == NULL || watch->mark.min_frames > watch->mark.low_frames ||
+               watch->mark.low_frames > watch->mark.high_frames))
+        note(findings, "watermark: marks", zone, watch->mark.low_frames, watch->mark.high_frames);
 }
 
 /* The counts of side tables against each other; their arrays were found by mm_side_init(). */
@@ -128,13 +171,16 @@ static void check_side(const struct mm_pmm *pmm, struct findings *findings)
     uint64_t address = (uintptr_t)pmm->side;
     uint64_t tables = 0;
     uint32_t idle = 0;
+    const struct part part[] = {
+        {"side: where the bitmap of unused tables lies", facts.unused,
+         facts.page_count * sizeof(uint64_t), 8},
+        {"side: where pages lie", facts.page, facts.page_count * sizeof(uint64_t), 8},
+        {"side: where records of holes lie", facts.hole,
+         facts.hole_capacity * sizeof(struct mm_pmm_hole), 8},
+    };
 
-    check_part(pmm, "side: bitmap of unused tables lies outside", facts.unused,
-               facts.page_count * sizeof(uint64_t), findings);
-    check_part(pmm, "side: pages lie outside", facts.page, facts.page_count * sizeof(uint64_t),
-               findings);
-    check_part(pmm, "side: records of holes lie outside", facts.hole,
-               facts.hole_capacity * sizeof(struct mm_pmm_hole), findings);
+    for (unsigned i = 0; i < sizeof part / sizeof part[0]; i++)
+        check_part(pmm, &part[i], findings);
     expect_at_most(findings, "side: records of holes", address, facts.hole_count,
                    facts.hole_capacity);
     expect_at_most(findings, "side: pages in the metadata", address, facts.lent_pages,
@@ -189,8 +235,11 @@ static bool pool_is_sound(const struct mm_pmm *pmm, const struct mm_pmm_pool *po
         return false;
     expect(findings, "pool: words of a set", address, (uint64_t)pool->sets.words * MM_SETS,
            mm_sets_words(pool->sets.chunks));
-    check_part(pmm, "pool: sets lie outside", pool->sets.word,
-               mm_sets_words(pool->sets.chunks) * sizeof(uint64_t), findings);
+    check_part(pmm,
+               &(struct part){"pool: where its sets lie", pool->sets.word,
+                              mm_sets_words(pool->sets.chunks) * sizeof(uint64_t), 8},
+               findings);
+    check_lock(&pool->lock, findings);
     if (findings->count == before && !mm_sets_are_sound(&pool->sets))
         note(findings, "pool: summaries of its sets", address, pool->sets.not_empty, 0);
     return findings->count == before;
@@ -279,6 +328,20 @@ static bool kind_is_sound(const struct mm_pmm *pmm, const struct mm_pmm_pool *po
     else if (kind == MM_KIND_MIXED && !mm_side_is_used(pmm, record->side))
         note(findings, "chunk: its table of tails is not in use", address, record->side, 0);
     return findings->count == before;
+}
+
+static void check_kinds(const struct mm_pmm *pmm, const struct mm_pmm_pool *pool,
+                        struct findings *findings)
+{
+    for (uint32_t i = 0; i < pool->sets.chunks; i++) {
+        uint32_t chunk = pool->chunk_first + i;
+
+        (void)kind_is_sound(pmm, pool, chunk, mm_frame_phys(mm_chunk_frame(pmm, chunk)).raw,
+                            findings);
+        expect_at_most(findings, "chunk: free frames",
+                       mm_frame_phys(mm_chunk_frame(pmm, chunk)).raw, pmm->record[chunk].free,
+                       MM_CHUNK_FRAMES);
+    }
 }
 
 static void check_holes(const struct mm_pmm *pmm, uint32_t chunk, uint64_t address,
@@ -378,11 +441,6 @@ static void check_chunk(const struct mm_pmm *pmm, const struct mm_pmm_pool *pool
     unsigned managed = 0;
     unsigned set;
 
-    if (!kind_is_sound(pmm, pool, chunk, address, findings))
-        return;
-    expect_at_most(findings, "chunk: free frames", address, record->free, MM_CHUNK_FRAMES);
-    if (record->free > MM_CHUNK_FRAMES)
-        return;
     expect(findings, "chunk: count of free frames", address, record->free,
            count_of(mm_chunk_bits(pmm, chunk)));
     if (pmm->kind[chunk] == MM_KIND_HEAD || pmm->kind[chunk] == MM_KIND_TAIL ||
@@ -532,8 +590,12 @@ static void check_node(const struct mm_pmm *pmm, uint32_t i, struct findings *fi
         if (pool >= pmm->pool_count || pmm->pool[pool].zone != zone || pmm->pool[pool].node != i)
             note(findings, "node: pool of a zone", i, pool, zone);
     }
-    for (uint32_t j = 0; j < pmm->node_count; j++)
-        seen |= UINT64_C(1) << (node->order[j] % MM_NODES_MAX);
+    for (uint32_t j = 0; j < MM_NODES_MAX; j++)
+        if (j < pmm->node_count && node->order[j] < MM_NODES_MAX)
+            seen |= UINT64_C(1) << node->order[j];
+        else
+            expect(findings, "node: order beyond the last", i, node->order[j], 0);
+    check_lock(&node->depot.lock, findings);
     expect(findings, "node: order of the others", i, seen, mm_bit_mask(0, pmm->node_count));
     expect(findings, "node: nearest node", i, node->order[0], i);
     expect_at_most(findings, "depot: magazines", i, node->depot.count, MM_DEPOT_MAGAZINES);
@@ -563,13 +625,17 @@ static void check_all(const struct mm_pmm *pmm, struct findings *findings)
         check_sections(pmm, findings);
     for (uint32_t i = 0; findings->count == 0 && i < pmm->region_count; i++)
         check_numbers(pmm, &pmm->region[i], findings);
-    if (findings->count != 0)
+    for (uint32_t i = 0; findings->count == 0 && i < pmm->pool_count; i++)
+        check_kinds(pmm, &pmm->pool[i], findings);
+    if (findings->count != 0) /* what follows looks at neighbours, too */
         return;
     for (uint32_t i = 0; i < pmm->pool_count; i++)
         check_pool(pmm, &pmm->pool[i], &tables, findings);
     check_side_use(pmm, tables.tables, tables.holes, findings);
     if (findings->count != 0)
         return;
+    for (unsigned zone = 0; zone < MM_ZONES; zone++)
+        check_watch(pmm, zone, findings);
     for (uint32_t i = 0; i < pmm->node_count; i++)
         check_node(pmm, i, findings);
     for (uint32_t i = 0; i < pmm->cpu_count; i++)

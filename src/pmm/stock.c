@@ -307,9 +307,10 @@ uint64_t mm_stock_near(const struct mm_pmm *pmm)
     return count;
 }
 
-static bool among(const mm_phys_t *frames, uint32_t count, mm_phys_t frame)
+/* Never more than there is room for: the checker asks, too, when counts are damaged. */
+static bool among(const mm_phys_t *frames, uint32_t count, uint32_t room, mm_phys_t frame)
 {
-    for (uint32_t i = 0; i < count; i++)
+    for (uint32_t i = 0; i < count && i < room; i++)
         if (frames[i].raw == frame.raw)
             return true;
     return false;
@@ -321,14 +322,18 @@ bool mm_stock_holds(const struct mm_pmm *pmm, mm_phys_t frame)
         const struct mm_pmm_cpu *cpu = &pmm->cpu[i];
 
         for (unsigned j = 0; j < 2; j++)
-            if (among(cpu->magazine[j].slot, mm_load_relaxed_u32(&cpu->magazine[j].n), frame))
+            if (among(cpu->magazine[j].slot, mm_load_relaxed_u32(&cpu->magazine[j].n),
+                      MM_MAGAZINE_MAX, frame))
                 return true;
-        if (among(cpu->zeroed.slot, mm_load_relaxed_u32(&cpu->zeroed.n), frame))
+        if (among(cpu->zeroed.slot, mm_load_relaxed_u32(&cpu->zeroed.n), MM_ZEROED_FRAMES, frame))
             return true;
     }
-    for (uint32_t i = 0; i < pmm->node_count; i++)
-        for (uint32_t j = 0; j < mm_load_relaxed_u32(&pmm->node[i].depot.count); j++)
-            if (among(pmm->node[i].depot.slot[j], pmm->magazine_frames, frame))
+    for (uint32_t i = 0; i < pmm->node_count; i++) {
+        uint32_t count = mm_load_relaxed_u32(&pmm->node[i].depot.count);
+
+        for (uint32_t j = 0; j < count && j < MM_DEPOT_MAGAZINES; j++)
+            if (among(pmm->node[i].depot.slot[j], pmm->magazine_frames, MM_MAGAZINE_MAX, frame))
                 return true;
+    }
     return false;
 }

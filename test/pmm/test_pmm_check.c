@@ -188,38 +188,22 @@ static const struct {
     FIELD(OBJECT, struct mm_pmm, window, "the kernel's object; only the kernel knows where it is"),
     FIELD(OBJECT, struct mm_pmm, meta_bytes, "a bound: the metadata may be longer"),
     FIELD(OBJECT, struct mm_pmm, reserve_frames, "the caller's wish"),
-    FIELD(OBJECT, struct mm_pmm, low_frames, "a hint when to look at the mode"),
     FIELD(OBJECT, struct mm_pmm, region_capacity, "a bound: room that may be used later"),
     FIELD(OBJECT, struct mm_pmm, chunk_capacity, "a bound: room that may be used later"),
     FIELD(OBJECT, struct mm_pmm, spare_words, "where the next pool's sets would be"),
     FIELD(OBJECT, struct mm_pmm, misuse_count, "a count of past events"),
     FIELD(OBJECT, struct mm_pmm, freed_frames, "a count of past events"),
-    FIELD(OBJECT, struct mm_pmm, mode_lock, "locks are not looked at"),
-    FIELD(OBJECT, struct mm_pmm, add_lock, "locks are not looked at"),
-    FIELD(OBJECT, struct mm_pmm, watched, "a zone may be looked at in vain"),
     FIELD(OBJECT, struct mm_pmm, watch, "levels and callbacks are the caller's"),
     FIELD(OBJECT, struct mm_pmm, tag_directory, "tags are the caller's"),
-    {OBJECT, offsetof(struct mm_pmm, cpu), 2, 0xff, "inside the metadata, but not CPU records"},
-    BITS(OBJECT, struct mm_pmm, region, 0x07, "not aligned: it cannot be followed"),
-    BITS(OBJECT, struct mm_pmm, section, 0x07, "not aligned: it cannot be followed"),
-    BITS(OBJECT, struct mm_pmm, bitmap, 0x07, "not aligned: it cannot be followed"),
-    BITS(OBJECT, struct mm_pmm, record, 0x07, "not aligned: it cannot be followed"),
-    BITS(OBJECT, struct mm_pmm, pool, 0x07, "not aligned: it cannot be followed"),
-    {OBJECT, offsetof(struct mm_pmm, node), 2, 0xff, "inside the metadata, but not nodes"},
-    BITS(OBJECT, struct mm_pmm, side, 0x07, "not aligned: it cannot be followed"),
-    BITS(POOLS, struct mm_pmm_pool, sets.word, 0x07, "not aligned: it cannot be followed"),
     BITS(OBJECT, struct mm_pmm, pin, 0x01, "each pin is one that a kernel may choose"),
     BITS(OBJECT, struct mm_pmm, low, 0x01, "between its marks memory is low or not"),
     BITS(OBJECT, struct mm_pmm, scarce, 0x01, "between its marks memory is scarce or not"),
     {OBJECT, offsetof(struct mm_pmm, odd_borders),
      offsetof(struct mm_pmm, spare_words) - offsetof(struct mm_pmm, odd_borders), 0xff,
      "a search more, or blocks that are not found; padding"},
-    BITS(OBJECT, struct mm_pmm, cpu_count, 0x7f, "more CPUs, as long as there are metadata"),
     FIELD(REGIONS, struct mm_pmm_region, start, "what is kept for good may begin it (in a chunk)"),
     FIELD(REGIONS, struct mm_pmm_region, end, "what is kept for good may end it (in a chunk)"),
-    FIELD(RECORDS, struct mm_pmm_record, side, "found, but its neighbour is looked at before"),
     BITS(RECORDS, struct mm_pmm_record, fit, 0x0f, "a bound: one that is greater is right, too"),
-    FIELD(POOLS, struct mm_pmm_pool, lock, "locks are not looked at"),
     FIELD(POOLS, struct mm_pmm_pool, floor_frames, "a wish at init"),
     FIELD(POOLS, struct mm_pmm_pool, reserve_frames, "a wish at init"),
     {POOLS, offsetof(struct mm_pmm_pool, sets.start[1]), 4 * sizeof(uint32_t), 0xff,
@@ -227,11 +211,9 @@ static const struct {
     {POOLS, offsetof(struct mm_pmm_pool, sets.chunks) + sizeof(uint32_t), 4, 0xff, "padding"},
     FIELD(POOLS, struct mm_pmm_pool, sets.first, "a bound: one that is lower is right, too"),
     BITS(NODES, struct mm_pmm_node, id, 0x3f, "the map's number"),
-    FIELD(NODES, struct mm_pmm_node, order, "beyond the nodes that are there"),
     {NODES, offsetof(struct mm_pmm_node, order) + MM_NODES_MAX,
      offsetof(struct mm_pmm_node, depot) - offsetof(struct mm_pmm_node, order) - MM_NODES_MAX, 0xff,
      "padding"},
-    FIELD(NODES, struct mm_pmm_node, depot.lock, "locks are not looked at"),
     BITS(CPUS, struct mm_pmm_cpu, state, MM_STOCK_PARK, "a CPU may be parked"),
     FIELD(CPUS, struct mm_pmm_cpu, node, "any node, while frames of all go into stock"),
     FIELD(CPUS, struct mm_pmm_cpu, req, "a request may wait"),
@@ -469,10 +451,10 @@ TEST(pmm_check_tells_each_fault_once_with_what_was_found)
     machine.pmm.closers = 1;
     machine.pmm.magazine_frames = 0;
     machine.pmm.cpu_count = 0;
-    CHECK_EQ(mm_pmm_check(&machine.pmm, &(struct mm_check_sink){tell, &told}), 10);
-    CHECK_EQ(told.count, 10);
+    CHECK_EQ(mm_pmm_check(&machine.pmm, &(struct mm_check_sink){tell, &told}), 11);
+    CHECK_EQ(told.count, 11);
     CHECK_TEXT(told.last.what, "pmm: unused field is not zero");
-    CHECK_EQ(mm_pmm_check(&machine.pmm, &(struct mm_check_sink){NULL, NULL}), 10);
+    CHECK_EQ(mm_pmm_check(&machine.pmm, &(struct mm_check_sink){NULL, NULL}), 11);
     CHECK_EQ(mm_test_report_count(), 0); /* a checker speaks to its sink only */
 }
 
