@@ -160,8 +160,10 @@ static void judge_choice(const struct mm_frame_request *request, uint64_t first)
     reserve_note(request);
     if (machine.interrupt_ran || need.low)
         return;
-    if ((request->flags & MM_FRAME_RESERVE) == 0 && !machine.reserve_used)
-        OPS_CHECK(model.free - low >= machine.reserve);
+    if ((request->flags & MM_FRAME_RESERVE) == 0 && !machine.reserve_used &&
+        model.free - low < machine.reserve)
+        pmm_ops_failed(__FILE__, __LINE__, "too few are left: free frames, the reserve",
+                       model.free - low, machine.reserve);
     if (has_floors(request) || machine.window_part)
         return;
     hidden = ops_out_of_reach(&(struct mm_frame_request){.flags = MM_FRAME_NO_WAIT});

@@ -227,6 +227,7 @@ void op_add_ram(void)
     OPS_CHECK(model_add_ram(frame, chunks * MODEL_CHUNK, node));
     machine.hot_next += chunks * MODEL_CHUNK;
     machine.hot_chunks -= chunks;
+    machine.reserve_pools++;
 }
 
 /* ---- watermarks ---- */
