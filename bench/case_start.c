@@ -28,10 +28,10 @@ static double start_ms(struct instance *instance, const struct ram *ram)
 
     for (unsigned i = 0; i < REPEATS; i++) {
         void *self = allocator->prepare(&instance->memory, ram, 1);
-        uint64_t start = clock_ticks();
+        uint64_t start = clock_thread_ns();
 
         allocator->build(self);
-        samples_add(&samples, clock_ticks_ns(start, clock_ticks()) / 1e6);
+        samples_add(&samples, (double)(clock_thread_ns() - start) / 1e6);
     }
     return samples_median(&samples);
 }

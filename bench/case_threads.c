@@ -4,7 +4,9 @@
  * Problem     A lock that costs 5 ns alone costs several times as much when two CPUs want it.
  * Idea        Each thread stands for a CPU and churns frames of its own, half of those that are
  *             allocated. CPU time per call of both, divided by that of one thread that does the
- *             same while the other CPU is idle. How long both really ran at once is shown, too.
+ *             same while the other CPU is idle. On a machine that does other things as well the two
+ *             may hardly meet: of several attempts the one with the most overlap counts, and for what
+ *             part of libmm's both CPUs worked is shown, too.
  * Invariants  Thread t uses live[t * half .. (t + 1) * half) and CPU index t.
  * Locking     A barrier starts them.
  * Cost        -
@@ -20,7 +22,9 @@
 #include "host.h"
 #include "libmm.h"
 
-#define THREADS 2u
+#define THREADS        2u
+#define ATTEMPTS       5u
+#define OVERLAP_WANTED 0.9
 
 struct worker {
     pthread_t thread;
@@ -109,6 +113,24 @@ static double workers_run(const struct lane *lane, const uint32_t *index, size_t
     return (double)cpu_ns / (2.0 * (double)calls * threads);
 }
 
+/* The same for two threads: several attempts, of which the one with the most overlap counts. */
+static double pair_run(const struct lane *lane, const uint32_t *index, size_t calls, size_t burst,
+                       double *overlap)
+{
+    double best = 0;
+
+    *overlap = 0;
+    for (unsigned i = 0; i < ATTEMPTS && *overlap < OVERLAP_WANTED; i++) {
+        double share, ns = workers_run(lane, index, calls, burst, THREADS, &share);
+
+        if (share > *overlap) {
+            *overlap = share;
+            best = ns;
+        }
+    }
+    return best;
+}
+
 static void threads_report(struct lanes *lanes, const char *name, const struct samples *overlap)
 {
     for (unsigned i = 0; i < lanes->count; i++) {
@@ -146,18 +168,17 @@ void case_threads(const struct settings *settings, const char *name, unsigned bu
     for (unsigned i = 0; i < sizeof allocators / sizeof allocators[0]; i++)
         lane_add(&lanes, allocators[i], live, THREADS);
     for (unsigned round = 0; round < settings->rounds; round++) {
-        double least = 1, share;
+        double share = 0;
 
         indexes_draw(&random, memory.start, THREADS * calls, (uint32_t)(live / THREADS), burst);
         for (unsigned i = 0; i < lanes.count; i++) {
             struct lane *lane = &lanes.lane[i];
 
             samples_add(&lane->give, workers_run(lane, memory.start, calls, burst, 1, &share));
-            samples_add(&lane->take,
-                        workers_run(lane, memory.start, calls, burst, THREADS, &share));
-            least = share < least ? share : least;
+            samples_add(&lane->take, pair_run(lane, memory.start, calls, burst, &share));
+            if (i == 0)
+                samples_add(&overlap, share * 100);
         }
-        samples_add(&overlap, least * 100);
     }
     threads_report(&lanes, name, &overlap);
     lanes_close(&lanes);

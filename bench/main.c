@@ -102,6 +102,7 @@ static void machine_print(void)
 
     cpu_model(model, sizeof model);
     uname(&system);
+    system.release[strcspn(system.release, "-")] = '\0'; /* what it is, not whose */
     printf("%s, %ld CPUs%s; %s %s; gcc %s\n\n", model, sysconf(_SC_NPROCESSORS_ONLN),
            __builtin_cpu_supports("x86-64-v2") ? "" : " (no x86-64-v2)", system.sysname,
            system.release, __VERSION__);

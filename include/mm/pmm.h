@@ -429,12 +429,12 @@ struct mm_pmm_stats {
     uint64_t managed_frames;
     uint64_t free_frames; /* in pools and in stock */
     uint64_t zone_managed_frames[MM_ZONES];
-    uint64_t zone_free_frames[MM_ZONES];
-    uint64_t whole_chunks;    /* wholly free 2 MiB pieces in the pools */
-    uint64_t magazine_frames; /* of free_frames: in CPUs' magazines */
-    uint64_t zeroed_frames;   /* of free_frames: in CPUs' zeroed stock */
-    uint64_t depot_frames;    /* of free_frames: in depots */
-    uint64_t side_frames;     /* of the frames that are not free: the PMM's own side tables */
+    uint64_t zone_free_frames[MM_ZONES]; /* in the zones' pools; what is in stock is of any zone */
+    uint64_t whole_chunks;               /* wholly free 2 MiB pieces in the pools */
+    uint64_t magazine_frames;            /* of free_frames: in CPUs' magazines */
+    uint64_t zeroed_frames;              /* of free_frames: in CPUs' zeroed stock */
+    uint64_t depot_frames;               /* of free_frames: in depots */
+    uint64_t side_frames; /* of the frames that are not free: the PMM's own side tables */
     uint64_t meta_bytes;
     uint64_t misuse_count;
 };
@@ -444,7 +444,7 @@ struct mm_pmm_stats {
  * what is in stock). */
 void mm_pmm_get_stats(struct mm_pmm *pmm, struct mm_pmm_stats *out);
 
-/* Managed and free frames of one node; zero for a node that is not there. */
+/* Managed frames of one node, and those free in its pools; zero for a node that is not there. */
 void mm_pmm_get_node_stats(struct mm_pmm *pmm, unsigned node, uint64_t *managed_frames,
                            uint64_t *free_frames);
 

@@ -119,6 +119,13 @@ uint64_t mm_chunk_managed(const struct mm_pmm *pmm, uint32_t chunk, unsigned wor
     return mm_kind_base(mm_kind_of(pmm, chunk)) == MM_KIND_UNUSED ? 0 : UINT64_MAX;
 }
 
+bool mm_chunk_is_good(const struct mm_pmm *pmm, const struct mm_place *place)
+{
+    const struct mm_pmm_hole *hole = mm_hole_of(pmm, place->chunk);
+
+    return hole == NULL || (hole->ram[place->index / 64] >> (place->index % 64) & 1) != 0;
+}
+
 /* ---- blocks ---- */
 
 uint64_t mm_blocks_join(uint64_t blocks, unsigned k)

@@ -221,10 +221,12 @@ static bool await(struct mm_pmm *pmm, uint32_t i, struct mm_stock_faults *faults
     uint32_t req = mm_load_relaxed_u32(&cpu->req);
     bool called = mm_host_run_on(i, serve_here, pmm) == MM_OK;
 
-    for (uint32_t round = 0; round < (called ? WAIT_ROUNDS : 1); round++) {
+    for (uint32_t round = 0; round < WAIT_ROUNDS; round++) {
         /* pairs with mm_stock_leave() */
         if ((int32_t)(mm_load_acquire_u32(&cpu->done) - req) >= 0 || steal(pmm, cpu, faults))
             return true;
+        if (!called && mm_load_relaxed_u8(&cpu->state) != MM_STOCK_STOLEN)
+            return false; /* nobody will make it answer; a thief would soon be done */
         mm_cpu_relax();
     }
     return false;

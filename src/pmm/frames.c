@@ -190,8 +190,8 @@ MM_COLD void mm_frames_add(struct mm_pmm *pmm, uint64_t first, uint64_t count, b
 }
 
 /* A range of records; the same kind for all; the set WHOLE a word at a time. */
-MM_COLD void mm_chunks_add(struct mm_pmm *pmm, struct mm_pmm_pool *pool, uint32_t chunk,
-                           uint32_t count, uint32_t number)
+void mm_chunks_add(struct mm_pmm *pmm, struct mm_pmm_pool *pool, uint32_t chunk, uint32_t count,
+                   uint32_t number)
 {
     for (uint32_t i = 0; i < count; i++)
         pmm->record[chunk + i] = (struct mm_pmm_record){

@@ -180,10 +180,10 @@ static void kept_build(struct mm_pmm *pmm, const struct mm_pmm_region *region, u
 }
 
 /* Frames of chunks with holes are RAM, and may be managed. */
-static void piece_enter(struct mm_pmm *pmm, const struct mm_span *span, uint64_t start,
+static void piece_enter(struct mm_pmm *pmm, const struct mm_ram_span *span, uint64_t start,
                         uint64_t end)
 {
-    for (uint64_t frame = start; frame < end && !mm_span_is_kept(span);) {
+    for (uint64_t frame = start; frame < end && !mm_ram_span_is_kept(span);) {
         uint64_t stop = mm_min_u64(end, mm_align_down(frame, MM_CHUNK_FRAMES) + MM_CHUNK_FRAMES);
         struct mm_place place;
         bool found = mm_place_of(pmm, frame, &place);
@@ -202,15 +202,15 @@ static void piece_enter(struct mm_pmm *pmm, const struct mm_span *span, uint64_t
 
 static void chunks_build(struct mm_pmm *pmm, const struct mm_memmap *map)
 {
-    struct mm_span_walk walk = {map, 0, 0};
+    struct mm_ram_walk walk = {map, 0, 0};
     uint64_t next = 0; /* chunk numbers below this one are in place */
     const struct mm_pmm_region *before = NULL;
-    struct mm_span span;
+    struct mm_ram_span span;
 
-    while (mm_span_next(&walk, &span)) {
+    while (mm_ram_span_next(&walk, &span)) {
         const struct mm_pmm_region *region = mm_region_of(pmm, span.start);
         uint64_t first;
-        uint64_t end = mm_span_chunks(&span, &first);
+        uint64_t end = mm_ram_span_chunks(&span, &first);
         uint64_t last = mm_chunk_up(span.end);
 
         if (region != before)
@@ -221,7 +221,7 @@ static void chunks_build(struct mm_pmm *pmm, const struct mm_memmap *map)
             piece_enter(pmm, &span, span.start, span.end);
         } else {
             holes_build(pmm, region, next, first);
-            if (mm_span_is_kept(&span))
+            if (mm_ram_span_is_kept(&span))
                 kept_build(pmm, region, first, end);
             else
                 mm_chunks_add(pmm, mm_pool_of(pmm, region),
@@ -323,7 +323,7 @@ static void cpus_build(struct mm_pmm *pmm)
 MM_COLD enum mm_err mm_pmm_init_abi(struct mm_pmm *pmm, const struct mm_pmm_config *config,
                                     const uint32_t *abi)
 {
-    struct mm_span_walk walk;
+    struct mm_ram_walk walk;
     struct mm_stretch stretch;
     struct mm_pmm_sizes sizes;
     struct mm_pmm_parts parts;
@@ -350,7 +350,7 @@ MM_COLD enum mm_err mm_pmm_init_abi(struct mm_pmm *pmm, const struct mm_pmm_conf
         return err;
     parts_place(pmm, config, &sizes, &parts);
     pools_build(pmm, config->map);
-    walk = (struct mm_span_walk){config->map, 0, 0};
+    walk = (struct mm_ram_walk){config->map, 0, 0};
     while (mm_stretch_next(&walk, &stretch))
         region_build(pmm, &stretch);
     sections_build(pmm);

@@ -19,7 +19,7 @@
  * ends. */
 #define HOLES_SLACK 2u
 
-bool mm_span_next(struct mm_span_walk *walk, struct mm_span *out)
+bool mm_ram_span_next(struct mm_ram_walk *walk, struct mm_ram_span *out)
 {
     for (; walk->range < walk->map->count; walk->range++) {
         const struct mm_mem_range *range = &walk->map->range[walk->range];
@@ -38,44 +38,44 @@ bool mm_span_next(struct mm_span_walk *walk, struct mm_span *out)
     return false;
 }
 
-bool mm_span_is_free(const struct mm_span *span)
+bool mm_ram_span_is_free(const struct mm_ram_span *span)
 {
     return span->range->type == MM_MEM_USABLE && span->range->use == MM_USE_FREE;
 }
 
-bool mm_span_is_kept(const struct mm_span *span)
+bool mm_ram_span_is_kept(const struct mm_ram_span *span)
 {
     return span->range->use == MM_USE_KEEP;
 }
 
-uint64_t mm_span_chunks(const struct mm_span *span, uint64_t *first)
+uint64_t mm_ram_span_chunks(const struct mm_ram_span *span, uint64_t *first)
 {
     *first = mm_chunk_up(span->start);
-    return mm_span_is_free(span) || mm_span_is_kept(span)
+    return mm_ram_span_is_free(span) || mm_ram_span_is_kept(span)
                ? mm_max_u64(*first, span->end / MM_CHUNK_FRAMES)
                : *first;
 }
 
-static bool joins(const struct mm_stretch *region, const struct mm_span *span)
+static bool joins(const struct mm_stretch *region, const struct mm_ram_span *span)
 {
     return span->zone == region->zone && span->range->node == region->node &&
            span->start / MM_CHUNK_FRAMES <= (region->end - 1) / MM_CHUNK_FRAMES + 1;
 }
 
-bool mm_stretch_next(struct mm_span_walk *walk, struct mm_stretch *out)
+bool mm_stretch_next(struct mm_ram_walk *walk, struct mm_stretch *out)
 {
-    struct mm_span_walk ahead = *walk;
-    struct mm_span span;
+    struct mm_ram_walk ahead = *walk;
+    struct mm_ram_span span;
     uint64_t first;
 
-    if (!mm_span_next(&ahead, &span))
+    if (!mm_ram_span_next(&ahead, &span))
         return false;
     *out = (struct mm_stretch){span.start, span.end, 0, span.zone, span.range->node};
     do {
         out->end = span.end;
-        out->whole += mm_span_chunks(&span, &first) - first;
+        out->whole += mm_ram_span_chunks(&span, &first) - first;
         *walk = ahead;
-    } while (mm_span_next(&ahead, &span) && joins(out, &span));
+    } while (mm_ram_span_next(&ahead, &span) && joins(out, &span));
     return true;
 }
 
@@ -91,7 +91,7 @@ static uint64_t region_chunks(const struct mm_stretch *region)
 
 uint64_t mm_pool_chunks(const struct mm_memmap *map, unsigned node, unsigned zone)
 {
-    struct mm_span_walk walk = {map, 0, 0};
+    struct mm_ram_walk walk = {map, 0, 0};
     struct mm_stretch region;
     uint64_t chunks = 0;
 
@@ -104,14 +104,14 @@ uint64_t mm_pool_chunks(const struct mm_memmap *map, unsigned node, unsigned zon
 /* Can each frame that is free now be reached through the window? Then side tables can grow. */
 static bool window_has_all(const struct mm_pmm_config *config)
 {
-    struct mm_span_walk walk = {config->map, 0, 0};
-    struct mm_span span;
+    struct mm_ram_walk walk = {config->map, 0, 0};
+    struct mm_ram_span span;
     void *pointer;
 
     if (config->window == NULL)
         return false;
-    while (mm_span_next(&walk, &span))
-        if (mm_span_is_free(&span) &&
+    while (mm_ram_span_next(&walk, &span))
+        if (mm_ram_span_is_free(&span) &&
             mm_window_find(config->window, mm_frame_phys(span.start),
                            (span.end - span.start) * MM_FRAME_BYTES, &pointer) != MM_OK)
             return false;
@@ -120,11 +120,11 @@ static bool window_has_all(const struct mm_pmm_config *config)
 
 uint64_t mm_nodes_present(const struct mm_memmap *map)
 {
-    struct mm_span_walk walk = {map, 0, 0};
-    struct mm_span span;
+    struct mm_ram_walk walk = {map, 0, 0};
+    struct mm_ram_span span;
     uint64_t nodes = 0;
 
-    while (mm_span_next(&walk, &span))
+    while (mm_ram_span_next(&walk, &span))
         nodes |= UINT64_C(1) << span.range->node;
     return nodes;
 }
@@ -147,7 +147,7 @@ static void measure_pools(const struct mm_memmap *map, struct mm_pmm_sizes *size
 enum mm_err mm_pmm_measure(const struct mm_pmm_config *config, unsigned slack,
                            struct mm_pmm_sizes *sizes)
 {
-    struct mm_span_walk walk = {config->map, 0, 0};
+    struct mm_ram_walk walk = {config->map, 0, 0};
     uint64_t chunk_bytes = MM_CHUNK_FRAMES * MM_FRAME_BYTES;
     uint64_t added =
         config->hotplug_bytes / chunk_bytes + (config->hotplug_bytes % chunk_bytes != 0 ? 1 : 0);

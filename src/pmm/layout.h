@@ -8,24 +8,24 @@
 #include "pmm/stock.h"
 
 /* RAM of one range, zone and node. */
-struct mm_span {
+struct mm_ram_span {
     uint64_t start, end; /* frames */
     const struct mm_mem_range *range;
     enum mm_zone zone;
 };
 
 /* Spans in ascending order. Start with {map, 0, 0}. */
-struct mm_span_walk {
+struct mm_ram_walk {
     const struct mm_memmap *map;
     uint32_t range;
     uint64_t from; /* frames of the range below this one are done */
 };
 
-bool mm_span_next(struct mm_span_walk *walk, struct mm_span *out);
-bool mm_span_is_free(const struct mm_span *span);
+bool mm_ram_span_next(struct mm_ram_walk *walk, struct mm_ram_span *out);
+bool mm_ram_span_is_free(const struct mm_ram_span *span);
 
 /* Kept for good: for the PMM it is as if there was nothing. */
-bool mm_span_is_kept(const struct mm_span *span);
+bool mm_ram_span_is_kept(const struct mm_ram_span *span);
 
 static inline uint64_t mm_chunk_up(uint64_t frame)
 {
@@ -34,7 +34,7 @@ static inline uint64_t mm_chunk_up(uint64_t frame)
 
 /* Chunks of the span, by number, [*first, return value), that need no record of holes: all of their
  * frames are free, or none will ever be. */
-uint64_t mm_span_chunks(const struct mm_span *span, uint64_t *first);
+uint64_t mm_ram_span_chunks(const struct mm_ram_span *span, uint64_t *first);
 
 /* A region: its spans are [walk, walk of the next region). */
 struct mm_stretch {
@@ -44,7 +44,7 @@ struct mm_stretch {
     unsigned node;
 };
 
-bool mm_stretch_next(struct mm_span_walk *walk, struct mm_stretch *out);
+bool mm_stretch_next(struct mm_ram_walk *walk, struct mm_stretch *out);
 
 /* Bit n: node n has RAM. Chunks of one zone and node. */
 uint64_t mm_nodes_present(const struct mm_memmap *map);

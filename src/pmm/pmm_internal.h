@@ -130,7 +130,7 @@ struct mm_pmm_sets {
     uint32_t levels;               /* the last has one word */
     uint32_t start[MM_SET_LEVELS]; /* of each level, in words */
     uint32_t first[MM_SETS];       /* no member lies in a word of level 0 below this one */
-    uint32_t not_empty;            /* bit s: set s has members */
+    uint32_t not_empty;            /* (A), written under the lock. Bit s: set s has members */
     uint32_t chunks;               /* members are numbered 0 to chunks - 1 */
 };
 
@@ -320,6 +320,9 @@ static inline bool mm_kind_has_holes(unsigned kind)
 /* 64 frames of a chunk: those that continue an allocation; those that are managed. */
 uint64_t mm_chunk_tails(const struct mm_pmm *pmm, uint32_t chunk, unsigned word);
 uint64_t mm_chunk_managed(const struct mm_pmm *pmm, uint32_t chunk, unsigned word);
+
+/* A managed frame that is not to retire. */
+bool mm_chunk_is_good(const struct mm_pmm *pmm, const struct mm_place *place);
 
 static inline bool mm_is_tail(const struct mm_pmm *pmm, uint32_t chunk, unsigned index)
 {

@@ -226,34 +226,6 @@ uint64_t mm_pmm_free_frames(const struct mm_pmm *pmm)
     return free;
 }
 
-/* What is in stock, by zone and, if it is wanted, of one node alone. */
-static void count_slots(const struct mm_pmm *pmm, const mm_phys_t *frames, uint32_t count,
-                        uint64_t *zone, uint64_t *node)
-{
-    for (uint32_t i = 0; i < count; i++) {
-        struct mm_place place;
-
-        zone[mm_zone_of(mm_frame_of(frames[i]))]++;
-        if (node != NULL && mm_place_of(pmm, mm_frame_of(frames[i]), &place))
-            node[mm_pool_of(pmm, place.region)->node]++;
-    }
-}
-
-static void count_stock(const struct mm_pmm *pmm, uint64_t *zone, uint64_t *node)
-{
-    for (uint32_t i = 0; i < pmm->cpu_count; i++) {
-        const struct mm_pmm_cpu *cpu = &pmm->cpu[i];
-
-        for (unsigned j = 0; j < 2; j++)
-            count_slots(pmm, cpu->magazine[j].slot, mm_load_relaxed_u32(&cpu->magazine[j].n), zone,
-                        node);
-        count_slots(pmm, cpu->zeroed.slot, mm_load_relaxed_u32(&cpu->zeroed.n), zone, node);
-    }
-    for (uint32_t i = 0; i < pmm->node_count; i++)
-        for (uint32_t j = 0; j < mm_load_relaxed_u32(&pmm->node[i].depot.count); j++)
-            count_slots(pmm, pmm->node[i].depot.slot[j], pmm->magazine_frames, zone, node);
-}
-
 /* Depots, then pools: nothing moves between stock and pools but single frames. */
 struct all_guard {
     mm_lock_guard_t first, rest;
@@ -314,36 +286,24 @@ MM_COLD void mm_pmm_get_stats(struct mm_pmm *pmm, struct mm_pmm_stats *out)
             (uint64_t)mm_load_relaxed_u32(&pmm->node[i].depot.count) * pmm->magazine_frames;
     all_unlock(pmm, guard);
     out->free_frames += out->magazine_frames + out->zeroed_frames + out->depot_frames;
-    count_stock(pmm, out->zone_free_frames, NULL);
 }
 
 MM_COLD void mm_pmm_get_node_stats(struct mm_pmm *pmm, unsigned node, uint64_t *managed_frames,
                                    uint64_t *free_frames)
 {
-    uint64_t zone[MM_ZONES] = {0};
-    uint64_t in_stock[MM_NODES_MAX] = {0};
-    uint64_t managed = 0;
-    uint64_t free = 0;
-
     if (managed_frames == NULL || free_frames == NULL)
         return;
     *managed_frames = *free_frames = 0;
     if (pmm == NULL)
         return;
-    count_stock(pmm, zone, in_stock);
     for (uint32_t i = 0; i < mm_load_acquire_u32(&pmm->pool_count); i++) {
         const struct mm_pmm_pool *pool = &pmm->pool[i];
 
         if (pmm->node[pool->node].id != node)
             continue;
-        managed += mm_load_relaxed_u64(&pool->managed_frames);
-        free += mm_load_relaxed_u64(&pool->free_frames);
+        *managed_frames += mm_load_relaxed_u64(&pool->managed_frames);
+        *free_frames += mm_load_relaxed_u64(&pool->free_frames);
     }
-    for (uint32_t i = 0; i < pmm->node_count; i++)
-        if (pmm->node[i].id == node)
-            free += in_stock[i];
-    *managed_frames = managed;
-    *free_frames = free;
 }
 
 /* ---- blocks ---- */

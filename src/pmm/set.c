@@ -72,7 +72,7 @@ void mm_set_add(struct mm_pmm_sets *sets, unsigned set, uint32_t member)
         if (before != 0)
             return;
     }
-    sets->not_empty |= 1u << set;
+    mm_store_relaxed_u32(&sets->not_empty, sets->not_empty | 1u << set);
 }
 
 void mm_set_add_range(struct mm_pmm_sets *sets, unsigned set, uint32_t from, uint32_t count)
@@ -92,7 +92,7 @@ void mm_set_add_range(struct mm_pmm_sets *sets, unsigned set, uint32_t from, uin
         first /= 64;
         end = (end + 63) / 64;
     }
-    sets->not_empty |= 1u << set;
+    mm_store_relaxed_u32(&sets->not_empty, sets->not_empty | 1u << set);
 }
 
 void mm_set_remove(struct mm_pmm_sets *sets, unsigned set, uint32_t member)
@@ -106,7 +106,7 @@ void mm_set_remove(struct mm_pmm_sets *sets, unsigned set, uint32_t member)
         if (*word != 0)
             return;
     }
-    sets->not_empty &= ~(1u << set);
+    mm_store_relaxed_u32(&sets->not_empty, sets->not_empty & ~(1u << set));
 }
 
 bool mm_set_has(const struct mm_pmm_sets *sets, unsigned set, uint32_t member)

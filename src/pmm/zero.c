@@ -77,6 +77,22 @@ static enum mm_err wanted(struct mm_pmm *pmm, uint8_t *node)
     return err;
 }
 
+/* Has nobody retired the frame meanwhile? Asked in the guard: a later one drains this CPU. */
+static bool is_good(const struct mm_pmm *pmm, uint64_t frame)
+{
+    struct mm_place place = mm_place_that_exists(pmm, frame);
+    struct mm_pmm_pool *pool = mm_pool_of(pmm, place.region);
+    mm_lock_guard_t guard;
+    bool good;
+
+    if (!mm_kind_has_holes(mm_kind_of(pmm, place.chunk)))
+        return true;
+    guard = mm_lock_take(&pool->lock);
+    good = mm_chunk_is_good(pmm, &place);
+    mm_lock_release(&pool->lock, guard);
+    return good;
+}
+
 /* Into the stock, if there is still room and it is open. */
 static bool zeroed_put(struct mm_pmm *pmm, mm_phys_t frame, struct mm_stock_faults *faults)
 {
@@ -87,7 +103,8 @@ static bool zeroed_put(struct mm_pmm *pmm, mm_phys_t frame, struct mm_stock_faul
     if (cpu != NULL && mm_stock_take(cpu)) {
         uint32_t n = cpu->zeroed.n;
 
-        put = n < MM_ZEROED_FRAMES && mm_load_relaxed_u32(&pmm->mode) != MM_MODE_CLOSED;
+        put = n < MM_ZEROED_FRAMES && mm_load_relaxed_u32(&pmm->mode) != MM_MODE_CLOSED &&
+              is_good(pmm, mm_frame_of(frame));
         if (put) {
             MM_RACE_WRITE(&cpu->zeroed.slot[n], sizeof frame);
             cpu->zeroed.slot[n] = frame;

@@ -25,6 +25,8 @@
 WORLD(open, .cpus = 2, .free_frames = 40, .magazine_frames = 2, .window = true)
 WORLD(nothing_but_boot_memory, .cpus = 2, .magazine_frames = 1, .boot_memory = true)
 WORLD(nothing_but_room, .cpus = 2, .magazine_frames = 1, .hotplug_bytes = UINT64_C(2) << 20)
+WORLD(two_open_holes, .cpus = 2, .free_frames = 12, .magazine_frames = 1, .boot_memory = true,
+      .hotplug_bytes = UINT64_C(2) << 20)
 WORLD(few_open, .cpus = 2, .free_frames = 12, .magazine_frames = 1, .window = true)
 WORLD(nearly_open, .cpus = 2, .free_frames = 9, .magazine_frames = 1, .window = true)
 WORLD(at_mark, .cpus = 2, .free_frames = 6, .magazine_frames = 2)
@@ -94,6 +96,21 @@ static void tagged(void)
     explore_memory("tag", tag, sizeof tag);
 }
 
+/* Frames circulate, and need not any more: the first exchange with the pool ends it. */
+static void circulating(void)
+{
+    open();
+    explore_as_cpu(1);
+    EXPLORE_CHECK(take(B));
+    explore_as_cpu(0);
+    EXPLORE_CHECK(take(A));
+    (void)mm_pmm_drain(&world_pmm, 0);
+    world_pmm.scarce = 1;
+    world_pmm.mode = MM_MODE_CIRCULATE;
+    for (unsigned i = 0; i < world_pmm.cpu_count; i++)
+        world_pmm.cpu[i].cap = 0;
+}
+
 /* ---- what they do ---- */
 
 static void a_adds_boot_memory(void)
@@ -143,11 +160,32 @@ static void b_drains(void)
     (void)mm_pmm_drain(&world_pmm, 0);
 }
 
+/* Seen here and there while it moves: how many is not certain, but it must not race. */
 static void b_counts(void)
 {
-    uint64_t free = mm_pmm_free_frames(&world_pmm);
+    EXPLORE_CHECK(mm_pmm_free_frames(&world_pmm) <= 2);
+}
 
-    EXPLORE_CHECK(free <= 1);
+static void a_gives_and_takes(void)
+{
+    give(A);
+    EXPLORE_CHECK(take(A));
+}
+
+/* The frame that CPU 1 holds. */
+static void a_retires(void)
+{
+    enum mm_err err = mm_pmm_retire(&world_pmm, hand[C].frame[0]);
+
+    EXPLORE_CHECK(err == MM_OK || err == MM_ERR_BUSY);
+}
+
+static void b_held(void)
+{
+    two_open_holes();
+    explore_as_cpu(1);
+    EXPLORE_CHECK(take(B));
+    hand[C].frame[0] = hand[B].frame[0]; /* noted, not held */
 }
 
 static void a_tags(void)
@@ -222,6 +260,17 @@ static void a_goes_back_to_lifo(void)
 
 /* ---- checks ---- */
 
+/* Gone or not yet, the frame is not handed out again. */
+static void retired(void)
+{
+    struct mm_frame_info info;
+    mm_phys_t gone = hand[C].frame[0];
+
+    world_check();
+    mm_pmm_query(&world_pmm, gone, &info);
+    EXPLORE_CHECK(info.state == MM_FRAME_UNMANAGED);
+}
+
 static void low_was_told_once(void)
 {
     EXPLORE_CHECK(calls[MM_MEMORY_LOW] == 1 && calls[MM_MEMORY_MIN] == 0 &&
@@ -269,6 +318,16 @@ const struct explore_scenario explore_scenarios[] = {
     {.name = "block_freed", TWO(block_is_taken, block_give, b_gives), .bounds = ALL(1)},
     {.name = "block_taken_and_freed",
      TWO(block_is_taken, block_give, b_gives_and_takes_block),
+     .bounds = ALL(0)},
+    {.name = "retired_while_freed",
+     .flags = EXPLORE_RUN_ON,
+     .cpus = 2,
+     .set_up = b_held,
+     .check = retired,
+     .thread = {{a_retires, 0, 0}, {b_gives, 1, 0}},
+     .bounds = ALL(0)},
+    {.name = "circulation_ends",
+     TWO(circulating, a_gives_and_takes, b_gives_and_takes),
      .bounds = ALL(0)},
     {.name = "mode_switch",
      TWO(one_held, a_goes_back_to_lifo, b_gives_and_takes),

@@ -61,6 +61,12 @@ static void a_has_stock_window(void)
     stocked();
 }
 
+static void a_has_stock_and_2(void)
+{
+    a_has_stock();
+    EXPLORE_CHECK(take(A));
+}
+
 static void a_has_stock_lock(void)
 {
     two_open_lock();
@@ -141,6 +147,12 @@ static void a_gives(void)
     give(A);
 }
 
+static void a_gives_2(void)
+{
+    give(A);
+    give(A);
+}
+
 static void a_gives_and_takes(void)
 {
     give(A);
@@ -185,17 +197,33 @@ static void c_drains_waiting(void)
 
 /* G4 and M2: when all have answered, and frees go to the pools, nothing is in stock, and stays so.
  * Nobody takes meanwhile. */
+static void nothing_in_stock(void)
+{
+    for (unsigned i = 0; i < world_pmm.cpu_count; i++) {
+        EXPLORE_CHECK(explore_newest(&world_pmm.cpu[i].magazine[0].n) == 0);
+        EXPLORE_CHECK(explore_newest(&world_pmm.cpu[i].magazine[1].n) == 0);
+        EXPLORE_CHECK(explore_newest(&world_pmm.cpu[i].zeroed.n) == 0);
+    }
+}
+
 static void b_drains_and_looks(void)
 {
     struct mm_stock_faults faults = {NULL, mm_phys(0), 0};
 
     mm_stock_close(&world_pmm);
     EXPLORE_CHECK(mm_drain_all(&world_pmm, true, &faults));
-    for (unsigned i = 0; i < world_pmm.cpu_count; i++) {
-        EXPLORE_CHECK(explore_newest(&world_pmm.cpu[i].magazine[0].n) == 0);
-        EXPLORE_CHECK(explore_newest(&world_pmm.cpu[i].magazine[1].n) == 0);
-        EXPLORE_CHECK(explore_newest(&world_pmm.cpu[i].zeroed.n) == 0);
-    }
+    nothing_in_stock();
+    mm_stock_open(&world_pmm);
+}
+
+/* Without a hook it may succeed, too: CPU 0 sees the request when it leaves its guard. */
+static void b_posts_and_looks(void)
+{
+    struct mm_stock_faults faults = {NULL, mm_phys(0), 0};
+
+    mm_stock_close(&world_pmm);
+    if (mm_drain_all(&world_pmm, false, &faults))
+        nothing_in_stock();
     mm_stock_open(&world_pmm);
 }
 
@@ -307,6 +335,9 @@ const struct explore_scenario explore_scenarios[] = {
     {.name = "stays_empty",
      .flags = EXPLORE_RUN_ON,
      TWO(a_has_stock, a_gives, b_drains_and_looks),
+     .bounds = ALL(1)},
+    {.name = "stays_empty_posted",
+     TWO(a_has_stock_and_2, a_gives_2, b_posts_and_looks),
      .bounds = ALL(1)},
     {.name = "stays_empty_preempt",
      .flags = EXPLORE_RUN_ON,

@@ -39,12 +39,10 @@ bool memory_was_constant(const struct instant *a, const struct instant *b)
     return a->changes.ended == b->changes.begun;
 }
 
-/* All CPUs took calls all the time. One that is away answers MM_ERR_HOST, and then a drain does not
- * wait for another thief that is just taking what was parked there. */
+/* No CPU came or went: who is there takes calls, who is away had parked. */
 bool all_answered(const struct attendance *a, const struct attendance *b)
 {
-    return workers.exact && a->comings == b->comings && a->goings == b->goings &&
-           a->comings - a->goings == workers.count;
+    return workers.exact && a->comings == b->comings && a->goings == b->goings;
 }
 
 /* The most that callers had at any instant between, and the least. */
