@@ -395,7 +395,7 @@ static size_t attack(unsigned state, enum part part, size_t stride)
             CHECK(faults > 0);
             CHECK_EQ(told.count, faults);
             CHECK(!told.locked);
-            if (is_harmless(part) && (i + bit) % 16 == 0)
+            if (is_harmless(part) && (i + bit) % 32 == 0)
                 use_damaged(i);
             place.start[i] ^= (unsigned char)(1u << bit);
             flips++;
@@ -426,7 +426,7 @@ TEST(pmm_check_finds_flipped_bits_of_large_tables)
     for (unsigned state = 0; state < STATES; state++) {
         start(state);
         (void)attack(state, SECTIONS, 61);
-        (void)attack(state, OWNERS, 17);
+        (void)attack(state, OWNERS, 29);
     }
 }
 
