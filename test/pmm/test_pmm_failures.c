@@ -447,7 +447,8 @@ static enum mm_err call_rest(void)
     mm_pmm_get_stats(&machine.pmm, &stats);
     mm_pmm_get_blocks(&machine.pmm, &blocks);
     mm_pmm_get_node_stats(&machine.pmm, 0, &managed, &free_frames);
-    CHECK_EQ(free_frames, mm_pmm_free_frames(&machine.pmm));
+    CHECK_EQ(free_frames + stats.magazine_frames + stats.zeroed_frames + stats.depot_frames,
+             mm_pmm_free_frames(&machine.pmm));
     while (mm_pmm_walk(&machine.pmm, &cursor, &run, &run_state) == MM_OK)
         managed -= run.bytes / MM_FRAME_BYTES;
     CHECK_EQ(managed, 0);

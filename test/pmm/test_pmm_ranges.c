@@ -316,7 +316,7 @@ TEST(pmm_bulk_at_the_ends_of_every_limit)
 /* ---- free ---- */
 
 /* Wrong frees around a run of 8 frames at 0x400, between runs of 3 that touch it; a single frame
- * at 0x500, a block of 8 at 0x508. */
+ * at 0x500, a block of 8 at 0x508, runs of 4 at 0x5ff and 0x7fd. */
 static const struct {
     uint64_t address, count;
 } free_rows[] = {
@@ -355,6 +355,12 @@ static const struct {
     {FRAME(0x508), 1},
     {FRAME(0x508), 16},
     {FRAME(0x50c), 4},
+    {FRAME(0x5ff), 1}, /* a run that begins with the last frame of a 2 MiB piece */
+    {FRAME(0x5ff), 2},
+    {FRAME(0x600), 3},
+    {FRAME(0x602), 1},
+    {FRAME(0x7fd), 3}, /* one that ends with the first of one */
+    {FRAME(0x800), 1},
     {0, 0},
     {0, 1},
     {0, UINT64_MAX},
@@ -409,6 +415,8 @@ TEST(pmm_free_of_anything_but_one_allocation_is_refused)
     take_exactly(0x400, 8);
     take_exactly(0x408, 3);
     take_exactly(0x500, 1);
+    take_exactly(0x5ff, 4);
+    take_exactly(0x7fd, 4);
     take_exactly(TOP - 512, 512);
     CHECK_OK(mm_pmm_alloc(&machine.pmm, &block, &out));
     before = visible();
@@ -434,7 +442,28 @@ TEST(pmm_free_of_anything_but_one_allocation_is_refused)
     refused(mm_pmm_free(&machine.pmm, at(0x400), 8), FRAME(0x400), "mm_pmm_free");
     CHECK_OK(mm_pmm_free(&machine.pmm, at(0x508), 8));
     CHECK_OK(mm_pmm_free_frame(&machine.pmm, at(0x500)));
+    CHECK_OK(mm_pmm_free(&machine.pmm, at(0x5ff), 4));
+    CHECK_OK(mm_pmm_free(&machine.pmm, at(0x7fd), 4));
     CHECK_OK(mm_pmm_free(&machine.pmm, at(TOP - 512), 512));
+    CHECK_EQ(mm_pmm_check(&machine.pmm, NULL), 0);
+}
+
+/* Where nothing but single frames is around it, a run begins with the last frame of a 2 MiB piece. */
+TEST(pmm_free_of_the_head_of_a_run_alone_is_refused_in_a_piece_of_single_frames)
+{
+    mm_phys_t head = at(0x5ff);
+    uint64_t before;
+
+    start(6, 0);
+    take_exactly(0x5f0, 1);
+    take_exactly(0x5ff, 4);
+    before = visible();
+    refused(mm_pmm_free_frame(&machine.pmm, head), head.raw, "mm_pmm_free_frame");
+    refused(mm_pmm_free_no_wait(&machine.pmm, head), head.raw, "mm_pmm_free_no_wait");
+    refused(mm_pmm_free_bulk(&machine.pmm, &head, 1), head.raw, "mm_pmm_free_bulk");
+    CHECK_EQ(visible(), before);
+    CHECK_OK(mm_pmm_free(&machine.pmm, head, 4));
+    CHECK_OK(mm_pmm_free_frame(&machine.pmm, at(0x5f0)));
     CHECK_EQ(mm_pmm_check(&machine.pmm, NULL), 0);
 }
 
