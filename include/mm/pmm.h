@@ -140,7 +140,7 @@ struct mm_pmm {
     uint32_t watched;                  /* (A) bit z: zone z has a watermark */
     uint8_t low;                       /* (A) memory is low: the magazines stay closed */
     uint8_t scarce;                    /* (A) much free memory is in broken chunks: circulate */
-    bool odd_borders;                  /* nodes meet within 2 MiB */
+    uint8_t odd_borders;               /* (A) a block may lie in two pools */
     uint64_t *spare_words;             /* sets of pools that are added later */
     uint64_t misuse_count;             /* (A) refused calls */
     uint64_t freed_frames;    /* (A) counted only by a build that loses frames on purpose */
@@ -225,7 +225,9 @@ MM_NODISCARD static inline enum mm_err mm_pmm_init(struct mm_pmm *pmm,
  *          nor had the depots, parked CPUs and this one (unless the call interrupted this CPU in
  *          the middle of another one); each other CPU may have had up to 320 frames. With TRY_HARD,
  *          if each CPU answered (mm_pmm_drain()): at an instant within the call nothing that fits
- *          was free anywhere. A block lies in one zone and one node, unless nodes meet within 2 MiB
+ *          was free anywhere. A block lies in one zone and one node, unless nodes meet within 2 MiB;
+ *          a run goes on from one zone or node to the next only with two frames or more in each;
+ *          MM_FRAME_NO_WAIT looks at this CPU's stock and at the pools alone
  */
 MM_NODISCARD enum mm_err mm_pmm_alloc(struct mm_pmm *pmm, const struct mm_frame_request *request,
                                       mm_phys_t *out);

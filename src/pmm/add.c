@@ -120,6 +120,9 @@ static void region_add(struct mm_pmm *pmm, uint64_t first, uint64_t end, unsigne
     pmm->region[regions] =
         (struct mm_pmm_region){first, end, pmm->chunk_count, (uint16_t)number, 0};
     pmm->chunk_count += chunks;
+    if ((mm_region_of(pmm, first - 1) != NULL && mm_zone_of(first - 1) == pool->zone) ||
+        (mm_region_of(pmm, end) != NULL && mm_zone_of(end) == pool->zone))
+        mm_store_relaxed_u8(&pmm->odd_borders, 1);
     mm_store_release_u32(&pmm->pool_count, number + 1);    /* pairs with who walks all pools */
     mm_store_release_u32(&pmm->region_count, regions + 1); /* pairs with mm_region_added() */
     while (mm_load_relaxed_u16(link) != MM_POOL_NONE)

@@ -386,6 +386,15 @@ static uint64_t first_frame(const struct mm_pmm *pmm, uint32_t chunk)
     return first;
 }
 
+/* Does the allocation of this frame go on behind it? */
+static bool begins_run(const struct mm_pmm *pmm, uint64_t frame)
+{
+    struct mm_place behind;
+
+    return last_is_allocated(pmm, frame) && mm_place_of(pmm, frame + 1, &behind) &&
+           mm_is_tail(pmm, behind.chunk, behind.index);
+}
+
 /* Bits against tails. */
 static void check_tails(const struct mm_pmm *pmm, uint32_t chunk, uint64_t address,
                         struct findings *findings)
@@ -409,7 +418,8 @@ static void check_tails(const struct mm_pmm *pmm, uint32_t chunk, uint64_t addre
                tails & ~allowed, 0);
         before = allocated >> 63 != 0;
     }
-    if (mm_kind_base(pmm->kind[chunk]) == MM_KIND_MIXED && !any)
+    if (mm_kind_base(pmm->kind[chunk]) == MM_KIND_MIXED && !any &&
+        !begins_run(pmm, mm_chunk_frame(pmm, chunk) + MM_CHUNK_FRAMES - 1))
         note(findings, "chunk: no tails in a chunk of blocks", address, 0, 1);
 }
 

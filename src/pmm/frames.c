@@ -34,10 +34,22 @@ static unsigned part_in_chunk(uint64_t frame, uint64_t end)
     return (unsigned)mm_min_u64(MM_CHUNK_FRAMES - frame % MM_CHUNK_FRAMES, end - frame);
 }
 
+/* Does the chunk's last frame begin a run? It has no tail here to tell. */
+static bool last_begins_run(const struct mm_pmm *pmm, const struct mm_place *place)
+{
+    uint64_t behind = mm_chunk_frame(pmm, place->chunk) + MM_CHUNK_FRAMES;
+
+    return behind < place->region->end &&
+           pmm->bitmap[place->chunk][MM_CHUNK_WORDS - 1] >> 63 == 0 && /* counted later */
+           !mm_is_tail(pmm, place->chunk, MM_CHUNK_FRAMES - 1) &&
+           mm_is_tail(pmm, place->chunk + 1, 0);
+}
+
 /* Frames [index, index + count) of a chunk, free, become part of an allocation that begins before
- * them (`continues`) or with them. Returns how many tables that took. */
+ * them (`continues`) or with them, and may go on behind them. Returns how many tables that took. A
+ * chunk in which a run begins is no chunk of singles, even if only the run's first frame is there. */
 static unsigned piece_take(struct mm_pmm *pmm, const struct mm_place *place, unsigned count,
-                           bool continues)
+                           bool continues, bool goes_on)
 {
     struct mm_pmm_pool *pool = mm_pool_of(pmm, place->region);
     struct mm_pmm_record *record = &pmm->record[place->chunk];
@@ -49,7 +61,7 @@ static unsigned piece_take(struct mm_pmm *pmm, const struct mm_place *place, uns
     MM_ASSERT_LOCKED(&pool->lock);
     if (count == MM_CHUNK_FRAMES) {
         mm_kind_set(pmm, place->chunk, continues ? MM_KIND_TAIL : MM_KIND_HEAD);
-    } else if (count > head) {
+    } else if (count > head || goes_on) {
         if (mm_kind_base(kind) == MM_KIND_PLAIN) {
             if (!mm_kind_has_holes(kind)) {
                 record->side = mm_side_take(pmm);
@@ -77,12 +89,13 @@ static bool hole_is_done(const struct mm_pmm_hole *hole)
 }
 
 /* No tails are left: singles only. */
-static void unmix(struct mm_pmm *pmm, struct mm_pmm_pool *pool, uint32_t chunk)
+static void unmix(struct mm_pmm *pmm, struct mm_pmm_pool *pool, const struct mm_place *place)
 {
+    uint32_t chunk = place->chunk;
     const uint64_t *tails = mm_chunk_tail_bits(pmm, chunk);
     bool has_holes = mm_kind_has_holes(mm_kind_of(pmm, chunk));
 
-    if (mm_bits_next(tails, true, 0) != MM_CHUNK_FRAMES)
+    if (mm_bits_next(tails, true, 0) != MM_CHUNK_FRAMES || last_begins_run(pmm, place))
         return;
     if (!has_holes)
         mm_side_give(pmm, pmm->record[chunk].side);
@@ -110,7 +123,7 @@ static void piece_give(struct mm_pmm *pmm, const struct mm_place *place, unsigne
         mm_bits_fill(bits, place->index, count);
         if (mm_kind_base(mm_kind_of(pmm, place->chunk)) == MM_KIND_MIXED) {
             mm_bits_clear(mm_chunk_tail_bits(pmm, place->chunk), place->index, count);
-            unmix(pmm, pool, place->chunk);
+            unmix(pmm, pool, place);
         }
     }
     for (unsigned i = place->index; hole != NULL && i < place->index + count; i++)
@@ -133,7 +146,7 @@ unsigned mm_frames_take(struct mm_pmm *pmm, uint64_t first, uint64_t count)
         uint64_t end = mm_min_u64(first + count, place.region->end);
         unsigned piece = part_in_chunk(frame, end);
 
-        tables += piece_take(pmm, &place, piece, frame != first);
+        tables += piece_take(pmm, &place, piece, frame != first, frame + piece < first + count);
         frame += piece;
     }
     return tables;

@@ -116,7 +116,7 @@ static void region_build(struct mm_pmm *pmm, const struct mm_stretch *stretch)
     *region = (struct mm_pmm_region){stretch->start, stretch->end, next_chunk(pmm, pool), pool, 0};
     if (pmm->region_count > 0 && region[-1].end == region->start &&
         region->start % MM_CHUNK_FRAMES != 0 && stretch->zone == mm_zone_of(region->start - 1))
-        pmm->odd_borders = true;
+        pmm->odd_borders = 1;
     pmm->region_count++;
 }
 
@@ -257,6 +257,7 @@ static void keep_back(struct mm_pmm *pmm, uint32_t flags)
             rest -= pool->reserve_frames;
         }
     }
+    pmm->reserve_frames -= rest; /* what is kept, not what was asked */
 }
 
 static unsigned distance(const struct mm_pmm *pmm, const struct mm_pmm_config *config,

@@ -153,6 +153,15 @@ static bool magazine_pop(struct mm_magazine *magazine, mm_phys_t *out)
     return true;
 }
 
+static bool zeroed_pop(struct mm_pmm_cpu *cpu, mm_phys_t *out)
+{
+    if (cpu->zeroed.n == 0)
+        return false;
+    *out = cpu->zeroed.slot[cpu->zeroed.n - 1];
+    mm_store_relaxed_u32(&cpu->zeroed.n, cpu->zeroed.n - 1);
+    return true;
+}
+
 static MM_COLD enum mm_err take_no_wait(struct mm_pmm *pmm, const struct mm_frame_want *want,
                                         bool stock, mm_phys_t *out)
 {
@@ -164,7 +173,8 @@ static MM_COLD enum mm_err take_no_wait(struct mm_pmm *pmm, const struct mm_fram
     bool busy = false;
 
     if (cpu != NULL && stock && mm_stock_take(cpu)) {
-        found = magazine_pop(cpu->loaded, out) || magazine_pop(cpu->spare, out);
+        found =
+            magazine_pop(cpu->loaded, out) || magazine_pop(cpu->spare, out) || zeroed_pop(cpu, out);
         mm_stock_give_up(cpu);
     }
     mm_unpin(pmm, guard);

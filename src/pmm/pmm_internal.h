@@ -62,7 +62,7 @@ enum mm_owner {
 #define MM_KIND_HOLES  0x40u /* with PLAIN and MIXED: has a struct mm_pmm_hole */
 enum mm_chunk_kind {
     MM_KIND_PLAIN = 0, /* singles only */
-    MM_KIND_MIXED = 1, /* has tails, in a side bitmap */
+    MM_KIND_MIXED = 1, /* has tails, in a side bitmap, or its last frame begins a run */
     MM_KIND_HEAD = 2,  /* wholly allocated; a block or run begins at its first frame */
     MM_KIND_TAIL = 3,  /* wholly allocated; continues that of the chunk before */
     MM_KIND_UNUSED = 4 /* nothing is managed: kept for good, or room for memory added later */

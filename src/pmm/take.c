@@ -100,7 +100,7 @@ static bool pool_take(struct mm_pmm *pmm, const struct mm_frame_want *want,
 }
 
 /* Runs across zones and nodes: the lowest that fits, or none if that breaks a floor. Blocks only
- * where a border of nodes lies within one. */
+ * where one may lie in two pools: nodes meet within 2 MiB, or memory was added to its neighbour. */
 static MM_COLD bool take_across(struct mm_pmm *pmm, const struct mm_frame_want *want,
                                 uint64_t *first)
 {
@@ -109,7 +109,7 @@ static MM_COLD bool take_across(struct mm_pmm *pmm, const struct mm_frame_want *
     bool found = false;
 
     if (mm_load_relaxed_u32(&pmm->pool_count) == 1 || want->count == 1 || want->low ||
-        (want->plain && want->align == want->count && !pmm->odd_borders))
+        (want->plain && want->align == want->count && mm_load_relaxed_u8(&pmm->odd_borders) == 0))
         return false;
     guard = mm_pools_lock(pmm);
     for (uint32_t i = 0; i < guard.count; i++)
@@ -147,7 +147,8 @@ static bool draining_helps(const struct mm_pmm *pmm, const struct mm_frame_want 
     uint64_t stock = mm_stock_near(pmm);
     uint32_t nearly;
 
-    if (stock == 0 || !want->plain || want->order < MM_CHUNK_ORDER || stock >= MM_CHUNK_FRAMES)
+    if (stock == 0 || !want->plain || want->order < MM_CHUNK_ORDER || want->align < want->count ||
+        stock >= MM_CHUNK_FRAMES)
         return true; /* with nothing in stock: it may have come home meanwhile */
     nearly =
         (1u << (MM_SET_EMPTIEST + 1)) - (1u << mm_set_by_free(MM_CHUNK_FRAMES - (unsigned)stock));

@@ -335,18 +335,11 @@ static uint64_t in_others_stock(const struct mm_frame_request *request)
     return frames;
 }
 
-/* Long runs are looked for in stock only if a chunk is nearly whole without it, since a failure must
- * be cheap; unless the request tries hard. */
-static bool leaves_stock(const struct mm_frame_request *request)
-{
-    return (request->flags & MM_FRAME_TRY_HARD) == 0 && request->count_frames > MODEL_CHUNK / 2;
-}
-
 uint64_t ops_out_of_reach(const struct mm_frame_request *request)
 {
     uint64_t frames = machine.lost;
 
-    frames += leaves_stock(request) ? in_stock() : in_others_stock(request);
+    frames += in_others_stock(request);
 
     if ((request->flags & MM_FRAME_RESERVE) == 0)
         frames += machine.config.reserve_frames;
