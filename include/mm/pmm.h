@@ -226,7 +226,7 @@ MM_NODISCARD static inline enum mm_err mm_pmm_init(struct mm_pmm *pmm,
  *          the middle of another one); each other CPU may have had up to 320 frames. With TRY_HARD,
  *          if each CPU answered (mm_pmm_drain()): at an instant within the call nothing that fits
  *          was free anywhere. A block lies in one zone and one node, unless nodes meet within 2 MiB;
- *          a run goes on from one zone or node to the next only with two frames or more in each;
+ *          a run goes on from one zone or node to the next only if two frames or more of it lie in the first;
  *          MM_FRAME_NO_WAIT looks at this CPU's stock and at the pools alone
  */
 MM_NODISCARD enum mm_err mm_pmm_alloc(struct mm_pmm *pmm, const struct mm_frame_request *request,
