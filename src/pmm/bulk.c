@@ -64,8 +64,10 @@ static enum mm_err take_all(struct mm_pmm *pmm, const struct mm_frame_request *r
     size_t got = take_from_pools(pmm, want, count, out);
     enum mm_err err = MM_OK;
 
-    if (got < count && mm_drain_near(pmm, faults))
+    if (got < count) {
+        mm_drain_near(pmm, faults);
         got += take_from_pools(pmm, want, count - got, out + got);
+    }
     if (got < count && (request->flags & MM_FRAME_TRY_HARD) != 0) {
         mm_stock_close(pmm);
         (void)mm_drain_all(pmm, true, faults);

@@ -222,6 +222,7 @@ static bool pool_is_sound(const struct mm_pmm *pmm, const struct mm_pmm_pool *po
     size_t before = findings->count;
     uint64_t address = (uintptr_t)pool;
 
+    expect(findings, "pool: unused field is not zero", address, pool->unused, 0);
     expect_at_most(findings, "pool: zone", address, pool->zone, MM_ZONES - 1);
     expect_at_most(findings, "pool: node", address, pool->node, pmm->node_count - 1u);
     expect_at_most(findings, "pool: its first chunk", address, pool->chunk_first,

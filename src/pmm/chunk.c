@@ -214,18 +214,18 @@ static bool set_is_loose(unsigned set)
     return set >= MM_SET_FULLEST && set <= MM_SET_EMPTIEST;
 }
 
-static void add_u32(uint32_t *counter, uint32_t difference)
+static void add_loose(struct mm_pmm_pool *pool, uint64_t difference)
 {
-    mm_store_relaxed_u32(counter, mm_load_relaxed_u32(counter) + difference);
+    mm_store_relaxed_u64(&pool->loose_frames, pool->loose_frames + difference);
 }
 
-/* A chunk leaves or enters a set; differences wrap as they should. */
-static void count_set(struct mm_pmm_pool *pool, unsigned set, unsigned free, uint32_t sign)
+/* A chunk leaves (-1) or enters (1) a set; differences wrap as they should. */
+static void count_set(struct mm_pmm_pool *pool, unsigned set, unsigned free, int sign)
 {
     if (set_is_loose(set))
-        add_u32(&pool->loose_frames, sign * free);
+        add_loose(pool, (uint64_t)sign * free);
     else if (set == MM_SET_WHOLE)
-        add_u32(&pool->whole_chunks, sign);
+        mm_store_relaxed_u32(&pool->whole_chunks, pool->whole_chunks + (uint32_t)sign);
 }
 
 void mm_chunk_changed(struct mm_pmm *pmm, struct mm_pmm_pool *pool, uint32_t chunk,
@@ -239,10 +239,10 @@ void mm_chunk_changed(struct mm_pmm *pmm, struct mm_pmm_pool *pool, uint32_t chu
     mm_store_relaxed_u64(&pool->free_frames, pool->free_frames + record->free - free_before);
     if (before == now) {
         if (set_is_loose(now))
-            add_u32(&pool->loose_frames, (uint32_t)record->free - free_before);
+            add_loose(pool, (uint64_t)record->free - free_before);
         return;
     }
-    count_set(pool, before, free_before, UINT32_MAX);
+    count_set(pool, before, free_before, -1);
     count_set(pool, now, record->free, 1);
     if (before != MM_SET_NONE)
         mm_set_remove(&pool->sets, before, chunk - pool->chunk_first);

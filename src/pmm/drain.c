@@ -45,7 +45,7 @@ static struct pressure pressure_of(const struct mm_pmm *pmm)
         if (pool->zone < MM_ZONE_DMA32)
             continue;
         free += mm_load_relaxed_u64(&pool->free_frames);
-        loose += mm_load_relaxed_u32(&pool->loose_frames);
+        loose += mm_load_relaxed_u64(&pool->loose_frames);
     }
     if (free < cached + pmm->reserve_frames)
         now.low = true;
@@ -198,15 +198,24 @@ MM_COLD void mm_pmm_park(struct mm_pmm *pmm)
 
 /* ---- drains ---- */
 
-bool mm_drain_near(struct mm_pmm *pmm, struct mm_stock_faults *faults)
+/* A thief has interrupts off and is soon done; what it has in hand must be home before a caller may
+ * say that there is none. */
+static void wait_for_thief(const struct mm_pmm_cpu *cpu)
 {
-    if (mm_stock_count(pmm) == 0)
-        return true; /* it may have come home since the caller looked into the pools */
+    for (uint32_t round = 0;
+         round < WAIT_ROUNDS && mm_load_acquire_u8(&cpu->state) == MM_STOCK_STOLEN; round++)
+        mm_cpu_relax();
+}
+
+void mm_drain_near(struct mm_pmm *pmm, struct mm_stock_faults *faults)
+{
+    if (mm_stock_count(pmm) == 0) /* it may have come home since the caller looked into the pools */
+        return;
     (void)flush_own(pmm, faults);
     mm_depots_flush(pmm, faults);
     for (uint32_t i = 0; i < pmm->cpu_count; i++)
-        (void)steal(pmm, &pmm->cpu[i], faults);
-    return true;
+        if (!steal(pmm, &pmm->cpu[i], faults))
+            wait_for_thief(&pmm->cpu[i]);
 }
 
 static void serve_here(void *pmm)

@@ -47,7 +47,8 @@ static bool last_begins_run(const struct mm_pmm *pmm, const struct mm_place *pla
 
 /* Frames [index, index + count) of a chunk, free, become part of an allocation that begins before
  * them (`continues`) or with them, and may go on behind them. Returns how many tables that took. A
- * chunk in which a run begins is no chunk of singles, even if only the run's first frame is there. */
+ * chunk in which a run begins is no chunk of singles, even if only the run's first frame is
+ * there. */
 static unsigned piece_take(struct mm_pmm *pmm, const struct mm_place *place, unsigned count,
                            bool continues, bool goes_on)
 {

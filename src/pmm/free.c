@@ -94,15 +94,6 @@ static const char *run_fault(const struct mm_pmm *pmm, mm_phys_t first, uint64_t
     return owner_fault(pmm, frame, count);
 }
 
-/* The region that holds all of [first, first + count) and the frame behind it, or NULL. */
-static const struct mm_pmm_region *region_of_run(const struct mm_pmm *pmm, uint64_t first,
-                                                 uint64_t count)
-{
-    const struct mm_pmm_region *region = mm_region_of(pmm, first);
-
-    return region != NULL && count < region->end - first ? region : NULL;
-}
-
 /* Locks: of the pool of `within`, or if that is NULL of all. */
 static const char *run_give(struct mm_pmm *pmm, mm_phys_t first, uint64_t count,
                             const struct mm_pmm_region *within, uint64_t *held)
@@ -118,6 +109,15 @@ static const char *run_give(struct mm_pmm *pmm, mm_phys_t first, uint64_t count,
     return NULL;
 }
 
+/* The region that holds all of [first, first + count) and the frame behind it, or NULL. */
+static const struct mm_pmm_region *region_of_run(const struct mm_pmm *pmm, uint64_t first,
+                                                 uint64_t count)
+{
+    const struct mm_pmm_region *region = mm_region_of(pmm, first);
+
+    return region != NULL && count < region->end - first ? region : NULL;
+}
+
 /* A block of whole chunks, given back in one step; false: see what is wrong with it, or
  * different. */
 static bool free_large(struct mm_pmm *pmm, mm_phys_t first, uint64_t count)
@@ -129,8 +129,8 @@ static bool free_large(struct mm_pmm *pmm, mm_phys_t first, uint64_t count)
     bool given = false;
 
     if (!mm_is_aligned(first.raw | count << MM_FRAME_SHIFT, MM_CHUNK_FRAMES * MM_FRAME_BYTES) ||
-        count == 0 || count / MM_CHUNK_FRAMES > UINT32_MAX || chunk == MM_CHUNK_NONE ||
-        MM_BREAK_LEAK_FRAME)
+        count == 0 || chunk == MM_CHUNK_NONE || MM_BREAK_LEAK_FRAME ||
+        region_of_run(pmm, frame, count) == NULL) /* else what comes behind is another region's */
         return false;
     pool = mm_pool_of(pmm, mm_region_of(pmm, frame));
     guard = mm_lock_take(&pool->lock);
@@ -195,8 +195,8 @@ static MM_COLD enum mm_err push_slow(struct mm_pmm *pmm, struct mm_pmm_cpu *cpu,
     return MM_OK;
 }
 
-/* The frame may not go into a magazine, or (`cpu` is NULL) this CPU's stock is not to be had. Ends the
- * pin. */
+/* The frame may not go into a magazine, or (`cpu` is NULL) this CPU's stock is not to be had. Ends
+ * the pin. */
 static MM_COLD enum mm_err free_past(struct mm_pmm *pmm, struct mm_pmm_cpu *cpu, mm_guard_t guard,
                                      mm_phys_t frame, const char *where, const void *caller)
 {
@@ -209,8 +209,8 @@ static MM_COLD enum mm_err free_past(struct mm_pmm *pmm, struct mm_pmm_cpu *cpu,
     return free_run(pmm, frame, 1, where, caller);
 }
 
-/* The frame's byte says that no caller has it. Ends the pin. What the byte says now is not asked: the
- * frame may be somebody's by now. */
+/* The frame's byte says that no caller has it. Ends the pin. What the byte says now is not asked:
+ * the frame may be somebody's by now. */
 static MM_COLD enum mm_err free_twice(struct mm_pmm *pmm, struct mm_pmm_cpu *cpu, mm_guard_t guard,
                                       mm_phys_t frame, const char *where, const void *caller)
 {
@@ -247,8 +247,8 @@ static MM_COLD enum mm_err free_rare(struct mm_pmm *pmm, mm_guard_t guard, mm_ph
 }
 
 /* The kind is looked at in the guard: what was changed before a drain asks this CPU is seen by all
- * that is pushed after it was answered. Each rare case is a call of its own at the end: none of them
- * costs the common one a register. */
+ * that is pushed after it was answered. Each rare case is a call of its own at the end: none of
+ * them costs the common one a register. */
 static inline __attribute__((always_inline)) enum mm_err free_in_chunk(
     struct mm_pmm *pmm, mm_phys_t frame, uint32_t chunk, const char *where, const void *caller)
 {

@@ -140,12 +140,13 @@ struct mm_pmm_pool {
     struct mm_lock lock;
     uint64_t free_frames;    /* (A), written under the lock */
     uint64_t managed_frames; /* the same */
+    uint64_t loose_frames;   /* the same: free in PLAIN chunks that could be whole and are not */
     uint32_t whole_chunks;   /* the same */
-    uint32_t loose_frames;   /* the same: free in PLAIN chunks that could be whole and are not */
     uint32_t chunk_first;    /* index of its first chunk */
     uint16_t next;           /* (A) pool of the same node and zone, or MM_POOL_NONE */
     uint8_t zone;            /* enum mm_zone */
     uint8_t node;            /* index into pmm.node */
+    uint32_t unused;         /* 0 */
     uint64_t floor_frames;   /* requests that could use a higher zone leave so many */
     uint64_t reserve_frames; /* all requests without MM_FRAME_RESERVE leave so many */
     struct mm_pmm_sets sets;

@@ -104,7 +104,7 @@ unsigned mm_pool_take_singles(struct mm_pmm *pmm, struct mm_pmm_pool *pool, unsi
         loose += set >= MM_SET_FULLEST && set <= MM_SET_EMPTIEST ? taken : 0;
     }
     mm_store_relaxed_u64(&pool->free_frames, pool->free_frames - emptied);
-    mm_store_relaxed_u32(&pool->loose_frames, pool->loose_frames - loose);
+    mm_store_relaxed_u64(&pool->loose_frames, pool->loose_frames - loose);
     return got;
 }
 
@@ -244,6 +244,6 @@ size_t mm_pool_give_batch(struct mm_pmm *pmm, struct mm_pmm_pool *pool, const mm
             mm_fault_note(faults, fault, frames[at]);
     }
     mm_store_relaxed_u64(&pool->free_frames, pool->free_frames + batch.free);
-    mm_store_relaxed_u32(&pool->loose_frames, pool->loose_frames + batch.loose);
+    mm_store_relaxed_u64(&pool->loose_frames, pool->loose_frames + batch.loose);
     return at;
 }

@@ -190,8 +190,8 @@ void mm_stock_report(struct mm_pmm *pmm, const struct mm_stock_faults *faults, c
 /* Leave the guard, and honour requests until there is none. */
 void mm_stock_leave(struct mm_pmm *pmm, struct mm_pmm_cpu *cpu, struct mm_stock_faults *faults);
 
-/* A request was seen after the guard was given up: honour it. Ends the pin. MM_OK, so that it can be
- * the last step of a call. */
+/* A request was seen after the guard was given up: honour it. Ends the pin. MM_OK, so that it can
+ * be the last step of a call. */
 enum mm_err mm_stock_serve(struct mm_pmm *pmm, struct mm_pmm_cpu *cpu, mm_guard_t guard,
                            const char *where, const void *caller);
 
@@ -239,9 +239,9 @@ void mm_depots_flush(struct mm_pmm *pmm, struct mm_stock_faults *faults);
 /* Choose the mode anew after an exchange with the pools. Any context but NMI; no lock held. */
 void mm_mode_update(struct mm_pmm *pmm);
 
-/* What can be had without waiting: own stock, depots, parked CPUs. False if there was nothing. Not
- * in the guard. */
-bool mm_drain_near(struct mm_pmm *pmm, struct mm_stock_faults *faults);
+/* What can be had without waiting for others to answer: own stock, depots, parked CPUs. Not in the
+ * guard. */
+void mm_drain_near(struct mm_pmm *pmm, struct mm_stock_faults *faults);
 
 /* From everybody: close, ask, wait, open. True if all have answered. Thread context. */
 bool mm_drain_all(struct mm_pmm *pmm, bool wait, struct mm_stock_faults *faults);

@@ -32,19 +32,35 @@ bool mm_pool_single(struct mm_pmm *pmm, const struct mm_frame_want *want, struct
 
 /* ---- blocks and runs from the pools ---- */
 
-/* Does each pool of [first, first + count) keep what it must? */
-static bool leaves_floors(const struct mm_pmm *pmm, const struct mm_frame_want *want,
-                          uint64_t first)
+/* Frames of [first, end) that are of `pool`. */
+static uint64_t frames_of(const struct mm_pmm *pmm, const struct mm_pmm_pool *pool, uint64_t first,
+                          uint64_t end)
 {
-    uint64_t end = first + want->count;
+    uint64_t frames = 0;
 
     while (first < end) {
         const struct mm_pmm_region *region = mm_region_of(pmm, first);
         uint64_t stop = mm_min_u64(end, region->end);
 
-        if (stop - first > mm_pool_open(mm_pool_of(pmm, region), want))
-            return false;
+        frames += mm_pool_of(pmm, region) == pool ? stop - first : 0;
         first = stop;
+    }
+    return frames;
+}
+
+/* Does each pool of [first, first + count) keep what it must? It may be met twice. */
+static bool leaves_floors(const struct mm_pmm *pmm, const struct mm_frame_want *want,
+                          uint64_t first)
+{
+    uint64_t end = first + want->count;
+
+    for (uint64_t at = first; at < end;) {
+        const struct mm_pmm_region *region = mm_region_of(pmm, at);
+        const struct mm_pmm_pool *pool = mm_pool_of(pmm, region);
+
+        if (frames_of(pmm, pool, first, end) > mm_pool_open(pool, want))
+            return false;
+        at = mm_min_u64(end, region->end);
     }
     return true;
 }
@@ -164,8 +180,10 @@ bool mm_take_or_drain(struct mm_pmm *pmm, const struct mm_frame_want *want, bool
 {
     bool found = pools_take(pmm, want, first);
 
-    if (!found && draining_helps(pmm, want) && mm_drain_near(pmm, faults))
+    if (!found && draining_helps(pmm, want)) {
+        mm_drain_near(pmm, faults);
         found = pools_take(pmm, want, first);
+    }
     if (found || !try_hard)
         return found;
     mm_stock_close(pmm);

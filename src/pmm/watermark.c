@@ -4,10 +4,11 @@
  * Problem     Whoever can give memory back wants to know before it is gone, once, and not while
  *             the PMM holds a lock.
  * Idea        Each watched zone has a level. Calls that went through a pool compare, when they hold
- *             nothing any more; whoever swaps the level makes the call.
+ *             nothing any more; whoever changes the level makes the call.
  * Invariants  W1 one call for each change of level
  *             W2 the marks of a level have a distance, so that it does not swing
- * Locking     None while the callback runs; mode_lock to read function and argument together.
+ * Locking     None while the callback runs; mode_lock to change the level, and to read function and
+ *             argument together.
  * Cost        One load if nothing is watched; else a few loads for each pool.
  * Rejected    Comparing in the pools: the callback would have to be put off anyway.
  */
@@ -35,25 +36,29 @@ static uint32_t level_for(const struct mm_pmm_watch *watch, uint32_t level, uint
     return MM_MEMORY_PLENTY;
 }
 
-static MM_COLD void watch_zone(struct mm_pmm *pmm, enum mm_zone zone)
+/* The level has changed, it seems: settle it against set_watermark() and others who saw it. */
+static MM_COLD void level_change(struct mm_pmm *pmm, enum mm_zone zone)
 {
     struct mm_pmm_watch *watch = &pmm->watch[zone];
-    uint32_t before = mm_load_acquire_u32(&watch->level); /* pairs with set_watermark */
+    mm_lock_guard_t guard = mm_lock_take(&pmm->mode_lock);
     uint64_t free = zone_free(pmm, zone);
-    struct mm_pmm_watermark mark;
-    mm_lock_guard_t guard;
-    uint32_t now;
+    struct mm_pmm_watermark mark = watch->mark;
+    uint32_t before = watch->level;
+    uint32_t now = before == MM_WATCH_OFF ? before : level_for(watch, before, free);
 
-    if (before == MM_WATCH_OFF)
-        return;
-    now = level_for(watch, before, free);
-    if (now == before || !mm_compare_swap_acq_rel_u32(&watch->level, &before, now))
-        return;
-    guard = mm_lock_take(&pmm->mode_lock);
-    mark = watch->mark;
+    mm_store_relaxed_u32(&watch->level, now);
     mm_lock_release(&pmm->mode_lock, guard);
-    if (mark.fn != NULL)
+    if (now != before)
         mark.fn(mark.arg, zone, (enum mm_memory_level)now, free);
+}
+
+static void watch_zone(struct mm_pmm *pmm, enum mm_zone zone)
+{
+    const struct mm_pmm_watch *watch = &pmm->watch[zone];
+    uint32_t level = mm_load_relaxed_u32(&watch->level);
+
+    if (level != MM_WATCH_OFF && level_for(watch, level, zone_free(pmm, zone)) != level)
+        level_change(pmm, zone);
 }
 
 void mm_watch_zones(struct mm_pmm *pmm)
@@ -83,7 +88,7 @@ MM_COLD enum mm_err mm_pmm_set_watermark(struct mm_pmm *pmm, enum mm_zone zone,
     mm_store_relaxed_u64(&watch->mark.low_frames, mark != NULL ? mark->low_frames : 0);
     mm_store_relaxed_u64(&watch->mark.high_frames, mark != NULL ? mark->high_frames : 0);
     if (mark != NULL)
-        mm_store_release_u32(&watch->level, MM_MEMORY_PLENTY); /* pairs with watch_zone() */
+        mm_store_relaxed_u32(&watch->level, MM_MEMORY_PLENTY);
     mm_store_relaxed_u32(&pmm->watched,
                          (pmm->watched & ~(1u << zone)) | (mark != NULL ? 1u << zone : 0));
     mm_lock_release(&pmm->mode_lock, guard);
