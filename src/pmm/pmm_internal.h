@@ -89,7 +89,7 @@ struct mm_pmm_hole {
     uint64_t tails[MM_CHUNK_WORDS];
 };
 
-/* Which set a chunk with free frames is in. The order is that in which singles are taken. */
+/* Which set a chunk with free frames is in. */
 enum mm_chunk_set {
     MM_SET_SPOILED = 0, /* PLAIN with holes: can never be whole */
     MM_SET_FULLEST = 1, /* PLAIN, 1 to 4 frames free; then less and less full */

@@ -42,18 +42,21 @@ void mm_pools_unlock(struct mm_pmm *pmm, struct mm_pools_guard guard)
 
 /* ---- single frames ---- */
 
-/* The set to take single frames from, or MM_SET_NONE. Leftovers of chunks with blocks are kept for
- * blocks while there are whole chunks in plenty. */
+/* The set to take single frames from, or MM_SET_NONE: by fullness, then a whole chunk. Frames of
+ * chunks with holes cost a lock each when they are freed, and leftovers of chunks with blocks are good
+ * for blocks, so both come last; but before a whole one while much of memory is in broken chunks. */
 static unsigned fullest_set(const struct mm_pmm *pmm, const struct mm_pmm_pool *pool)
 {
+    const uint32_t spoiled = 1u << MM_SET_SPOILED;
+    const uint32_t whole = 1u << MM_SET_WHOLE;
     uint32_t sets = pool->sets.not_empty;
+    uint32_t later = mm_load_relaxed_u8(&pmm->scarce) != 0 ? whole : spoiled;
 
     if (sets == 0)
         return MM_SET_NONE;
-    if ((sets & ((1u << MM_SET_WHOLE) - 1)) == 0 && mm_load_relaxed_u8(&pmm->scarce) != 0 &&
-        sets >> MM_SET_MIXED != 0)
-        sets &= ~(1u << MM_SET_WHOLE);
-    return mm_lowest_bit(sets);
+    if (later == spoiled && (sets & (2 * whole - 1) & ~spoiled) == 0)
+        later = 0; /* no singles, none whole: holes, then leftovers */
+    return mm_lowest_bit((sets & ~later) != 0 ? sets & ~later : sets);
 }
 
 /* Up to `want` of the chunk's free frames, lowest first. */
