@@ -140,7 +140,8 @@ struct mm_start_info {
     uint64_t reserve_frames; /* kept back for page tables and whoever says MM_FRAME_RESERVE, beside
                               * the floors of the lower zones */
     uint64_t hotplug_bytes;  /* RAM that mm_pmm_add_ram() may bring later. The direct map does not
-                              * show it: map it, and add it to mm.window, before that */
+                              * show it: map it before that, in a
+                              * place that mm.window has covered since start-up */
     const uint8_t *distance; /* of the map's nodes; NULL = every other node is as far. Looked at
                               * under the new root, so it lies in the image or the keep list */
     uint32_t distance_nodes; /* rows of `distance`, or 0 */

@@ -12,8 +12,8 @@
  *
  * Context of all calls unless said otherwise: thread, interrupt or page fault, any CPU, not NMI.
  * They take locks with interrupts off, call no hook but mm_host_cpu() under them, and never wait
- * for another CPU to answer (MM_FRAME_TRY_HARD and mm_pmm_drain() alone may). Reports and watermark
- * callbacks come after the locks are released.
+ * for another CPU to answer (MM_FRAME_TRY_HARD, mm_pmm_drain() and mm_pmm_retire() alone may).
+ * Reports and watermark callbacks come after the locks are released.
  */
 #ifndef MM_PMM_H
 #define MM_PMM_H
@@ -172,7 +172,7 @@ struct mm_pmm_config {
 
 /*
  * Bytes of metadata that a PMM of this configuration needs (its `meta` and `meta_bytes` are not
- * looked at): about 43 KiB per GiB of RAM and 35 KiB; 2.7 KiB for each CPU, 17 KiB for each node.
+ * looked at): about 42 KiB per GiB of RAM and 14 KiB; 2.7 KiB for each CPU, 17 KiB for each node.
  * If there is no window, or it does not show all usable memory, 30 KiB per GiB more, since side
  * tables cannot grow then. The hardened and debug builds add one byte for each frame, 256 KiB per
  * GiB. All grow with the RAM in the map, not with its highest address. Ask when the map is as
@@ -225,9 +225,9 @@ MM_NODISCARD static inline enum mm_err mm_pmm_init(struct mm_pmm *pmm,
  *          nor had the depots, parked CPUs and this one (unless the call interrupted this CPU in
  *          the middle of another one); each other CPU may have had up to 320 frames. With TRY_HARD,
  *          if each CPU answered (mm_pmm_drain()): at an instant within the call nothing that fits
- *          was free anywhere. A block lies in one zone and one node, unless nodes meet within 2 MiB;
- *          a run goes on from one zone or node to the next only if two frames or more of it lie in the first;
- *          MM_FRAME_NO_WAIT looks at this CPU's stock and at the pools alone
+ *          was free anywhere. A block lies in one zone and one node, unless nodes meet within 2
+ *          MiB; a run goes on from one zone or node to the next only if two frames or more of it
+ *          lie in the first; MM_FRAME_NO_WAIT looks at this CPU's stock and at the pools alone
  */
 MM_NODISCARD enum mm_err mm_pmm_alloc(struct mm_pmm *pmm, const struct mm_frame_request *request,
                                       mm_phys_t *out);
@@ -290,8 +290,8 @@ MM_NODISCARD enum mm_err mm_pmm_add(struct mm_pmm *pmm, mm_phys_t start, uint64_
 /*
  * The same for RAM that the map did not know: hot-plug, or memory found later. 2 MiB-aligned, no
  * part of it in a 2 MiB piece with known RAM, of a node that the map knew. Uses up room that
- * config.hotplug_bytes asked for, and must be in the window if there is one; at most 8 times, once
- * more for each zone border inside. Floors and reserve stay as they are.
+ * config.hotplug_bytes asked for, and must be in the window if there is one; each call takes one of
+ * 8 places, and one more for each zone border inside. Floors and reserve stay as they are.
  *
  * Returns  MM_OK | MM_ERR_BAD_ARG | MM_ERR_EXISTS (overlaps what is known)
  *          | MM_ERR_NO_ROOM (no such room left in the metadata) | MM_ERR_UNSUPPORTED (below 2 MiB)
@@ -303,9 +303,10 @@ MM_NODISCARD enum mm_err mm_pmm_add_ram(struct mm_pmm *pmm, mm_phys_t start, uin
  * Never hand out `frame` again (memory error). A free frame is gone at once; one that is allocated
  * goes when its owner frees it.
  *
- * Returns  MM_OK (gone) | MM_ERR_BUSY (its owner still has it) | MM_ERR_NOT_FOUND (not managed)
- *          | MM_ERR_NO_ROOM (16 chunks of 2 MiB have such frames already)
- *          | MM_ERR_BAD_ARG (not frame-aligned)
+ * Returns  MM_OK (gone) | MM_ERR_BUSY (its owner still has it, or it is in the stock of
+ *          a CPU that did not answer, which may hand it out once more; it goes when it is freed) |
+ *          MM_ERR_NOT_FOUND (not managed) | MM_ERR_NO_ROOM (16 chunks of 2 MiB have such frames
+ *          already) | MM_ERR_BAD_ARG (not frame-aligned)
  * Context  thread: takes back what other CPUs have in stock, as MM_FRAME_TRY_HARD
  */
 MM_NODISCARD enum mm_err mm_pmm_retire(struct mm_pmm *pmm, mm_phys_t frame);
@@ -344,7 +345,8 @@ void mm_pmm_park(struct mm_pmm *pmm);
 enum mm_err mm_pmm_drain(struct mm_pmm *pmm, unsigned flags);
 
 /* Which node CPU `cpu` is of: its stock then comes from there, and other nodes' frames bypass it.
- * Call it before the CPU uses the PMM. Returns MM_OK | MM_ERR_BAD_ARG (no such CPU or node). */
+ * Call it before the CPU uses the PMM, from any CPU. Returns MM_OK | MM_ERR_BAD_ARG (no such CPU,
+ * or the node has no memory: take the nearest that has some). */
 MM_NODISCARD enum mm_err mm_pmm_set_cpu_node(struct mm_pmm *pmm, unsigned cpu, unsigned node);
 
 /*
