@@ -56,6 +56,8 @@ static void magazines_limit(const struct world *world)
     if (world->magazine_frames == 0)
         return;
     world_pmm.magazine_frames = world->magazine_frames;
+    world_pmm.low_frames =
+        (uint64_t)world->cpus * 4 * world->magazine_frames + world_pmm.reserve_frames;
     for (unsigned i = 0; i < world->cpus; i++)
         world_pmm.cpu[i].cap = world->magazine_frames;
 }

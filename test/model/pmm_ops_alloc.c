@@ -134,20 +134,11 @@ static void judge_no_memory(const struct mm_frame_request *request, uint64_t wan
                        model_count_fits(&need, UINT64_MAX));
 }
 
-/* A request that may has taken of the reserve: what comes back of that may go to anybody, through the
- * stock, until the pools are full again. */
+/* A request that may has taken of the reserve, perhaps: what comes back of that may go to anybody,
+ * through the stock, until the pools are full again. */
 static void reserve_note(const struct mm_frame_request *request)
 {
-    struct mm_pmm_stats stats;
-
-    if (machine.reserve == 0 || (request->flags & MM_FRAME_RESERVE) == 0)
-        return;
-    mm_pmm_get_stats(&machine.pmm, &stats);
-    machine.reserve_used |=
-        machine.reserve_pools > 1 || stats.free_frames - stats.zone_free_frames[MM_ZONE_LOW] -
-                                             stats.magazine_frames - stats.zeroed_frames -
-                                             stats.depot_frames <
-                                         machine.reserve;
+    machine.reserve_used |= machine.reserve != 0 && (request->flags & MM_FRAME_RESERVE) != 0;
 }
 
 /* What was received is not what should have been kept for others. */
