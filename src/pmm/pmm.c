@@ -284,17 +284,22 @@ static bool large_take(struct mm_pmm *pmm, unsigned order, mm_phys_t *out)
         mm_lock_guard_t guard;
         bool found = false;
 
-        if (number == MM_POOL_NONE || mm_load_relaxed_u32(&pool->whole_chunks) == 0)
+        if (number == MM_POOL_NONE)
             continue;
+        if (mm_load_relaxed_u32(&pool->whole_chunks) == 0) {
+            if (mm_load_acquire_u16(&pool->next) != MM_POOL_NONE)
+                return false; /* added memory of this zone comes before the zone below */
+            continue;
+        }
         kept = pool->floor_frames + pool->reserve_frames + pmm->low_frames;
         guard = mm_lock_take(&pool->lock);
         if (pool->free_frames >= kept + (UINT64_C(1) << order))
             found = mm_pool_take_large(pmm, pool, order, &first);
         mm_lock_release(&pool->lock, guard);
-        if (found) {
-            *out = mm_frame_phys(first);
-            return true;
-        }
+        if (!found)
+            return false; /* the general way knows what may be taken, and from where next */
+        *out = mm_frame_phys(first);
+        return true;
     }
     return false;
 }

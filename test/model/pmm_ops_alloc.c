@@ -171,8 +171,9 @@ static void judge_choice(const struct mm_frame_request *request, uint64_t first)
         return;
     need.one_pool = true;
     need.zone_min = model_zone(first + need.count - 1) + 1;
-    if (need.zone_min < MM_ZONES)
-        OPS_CHECK(model_count_fits(&need, hidden + 1) <= hidden);
+    if (need.zone_min < MM_ZONES && model_count_fits(&need, hidden + 1) > hidden)
+        pmm_ops_failed(__FILE__, __LINE__, "a higher zone has it, too: at this frame; out of reach",
+                       some_fit(&need), hidden);
 }
 
 /* Which errors other than NO_MEMORY this request may end with. */

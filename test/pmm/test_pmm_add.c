@@ -219,6 +219,16 @@ TEST(plugged_ram_across_4_gib_is_of_two_zones)
     is_sound(START_FRAMES + 0x1000, START_FRAMES + 0x1000);
 }
 
+TEST(large_blocks_of_plugged_ram_come_before_those_of_a_lower_zone)
+{
+    start_hotplug(8 * MIB2);
+    CHECK_OK(mm_pmm_add_ram(&machine.pmm, mm_phys(0x100000000), MIB2, 0));
+    CHECK_OK(mm_pmm_add_ram(&machine.pmm, at(0x200000), MIB2, 0));
+    CHECK_EQ(take_order(&machine, 9), 0x100000);
+    CHECK_EQ(take_order(&machine, 9), 0x200000);
+    CHECK(take_order(&machine, 9) < 0x100000);
+}
+
 /* Plugged in front of, behind and between what is known; each piece a region, up to eight. */
 TEST(plugged_ram_comes_in_any_order_until_there_is_no_room)
 {
