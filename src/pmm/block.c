@@ -56,20 +56,20 @@ bool mm_pool_take_small(struct mm_pmm *pmm, struct mm_pmm_pool *pool, unsigned o
 {
     uint32_t chunk = chunk_for_block(pmm, pool, order);
     unsigned tables = 0;
+    uint64_t block;
 
     MM_ASSERT_LOCKED(&pool->lock);
-    if (chunk != MM_CHUNK_NONE && mm_needs_table(pmm, chunk)) {
-        if (!mm_side_reserve(pmm, pool, 1))
+    if (chunk == MM_CHUNK_NONE)
+        return false;
+    block = mm_chunk_frame(pmm, chunk) + mm_chunk_find(mm_chunk_bits(pmm, chunk), order);
+    if (mm_needs_table(pmm, chunk)) {
+        if (!mm_side_reserve(pmm, pool, 1, block, UINT64_C(1) << order))
             return false;
         tables = 1;
-        chunk = chunk_for_block(pmm, pool, order); /* the table may have taken a frame of it */
     }
-    if (chunk != MM_CHUNK_NONE) {
-        *first = mm_chunk_frame(pmm, chunk) + mm_chunk_find(mm_chunk_bits(pmm, chunk), order);
-        tables -= mm_frames_take(pmm, *first, count);
-    }
-    mm_side_release(pmm, tables);
-    return chunk != MM_CHUNK_NONE;
+    *first = block;
+    mm_side_release(pmm, tables - mm_frames_take(pmm, block, count));
+    return true;
 }
 
 /* Number in the pool of the first of 2^order / 512 whole chunks in a row, aligned. */

@@ -384,9 +384,11 @@ unsigned mm_set_for(const struct mm_pmm *pmm, uint32_t chunk);
 uint64_t mm_side_bytes(uint64_t chunks, uint64_t holes, bool can_grow);
 void mm_side_init(struct mm_pmm *pmm, void *memory, uint64_t chunks, uint64_t holes, bool can_grow);
 
-/* Promise `count` (<= 64) tables of tails; takes a frame of `pool`, whose lock is held, if it must.
- * False if there are none. What is not taken is released. */
-bool mm_side_reserve(struct mm_pmm *pmm, struct mm_pmm_pool *pool, unsigned count);
+/* Promise `tables` (<= 64) of tails; takes a frame of `pool`, whose lock is held, if it must, but
+ * none of [first, first + count), which were found for the caller. False if there are none. What is
+ * not taken is released. */
+bool mm_side_reserve(struct mm_pmm *pmm, struct mm_pmm_pool *pool, unsigned tables, uint64_t first,
+                     uint64_t count);
 void mm_side_release(struct mm_pmm *pmm, unsigned count);
 
 /* Take a promised table, cleared; give it back; find it. */

@@ -88,7 +88,31 @@ MM_COLD void mm_side_init(struct mm_pmm *pmm, void *memory, uint64_t chunks, uin
 
 /* ---- tails ---- */
 
-static MM_COLD bool page_grow(struct mm_pmm *pmm, struct mm_pmm_pool *pool)
+/* A free frame of the pool that is not one of [first, first + count). */
+static MM_COLD bool page_frame(struct mm_pmm *pmm, struct mm_pmm_pool *pool, uint64_t first,
+                               uint64_t count, mm_phys_t *out)
+{
+    struct mm_frame_want want = {.count = 1, .align = 1, .end = first};
+    uint64_t frame;
+
+    if (mm_pool_take_singles(pmm, pool, 1, out) == 0)
+        return false;
+    if (mm_frame_of(*out) - first >= count)
+        return true;
+    mm_frames_give(pmm, mm_frame_of(*out), 1);
+    if (!mm_frames_find(pmm, &want, pool, &frame)) {
+        want.start = first + count;
+        want.end = UINT64_MAX;
+        if (!mm_frames_find(pmm, &want, pool, &frame))
+            return false;
+    }
+    (void)mm_frames_take(pmm, frame, 1);
+    *out = mm_frame_phys(frame);
+    return true;
+}
+
+static MM_COLD bool page_grow(struct mm_pmm *pmm, struct mm_pmm_pool *pool, uint64_t first,
+                              uint64_t count)
 {
     struct mm_pmm_side *side = pmm->side;
     uint32_t page = side->lent_pages;
@@ -98,7 +122,7 @@ static MM_COLD bool page_grow(struct mm_pmm *pmm, struct mm_pmm_pool *pool)
     while (page < side->page_count && side->page[page] != NULL)
         page++;
     if (page >= side->page_count || pmm->window == NULL ||
-        mm_pool_take_singles(pmm, pool, 1, &frame) == 0)
+        !page_frame(pmm, pool, first, count, &frame))
         return false;
     if (mm_frame_map(pmm->window, frame, &table) != MM_OK) {
         mm_frames_give(pmm, mm_frame_of(frame), 1);
@@ -116,14 +140,16 @@ static MM_COLD bool page_grow(struct mm_pmm *pmm, struct mm_pmm_pool *pool)
     return true;
 }
 
-bool mm_side_reserve(struct mm_pmm *pmm, struct mm_pmm_pool *pool, unsigned count)
+bool mm_side_reserve(struct mm_pmm *pmm, struct mm_pmm_pool *pool, unsigned tables, uint64_t first,
+                     uint64_t count)
 {
     struct mm_pmm_side *side = pmm->side;
     mm_lock_guard_t guard = mm_lock_take(&side->lock);
-    bool enough = side->unused_count >= side->promised + count || page_grow(pmm, pool);
+    bool enough =
+        side->unused_count >= side->promised + tables || page_grow(pmm, pool, first, count);
 
     if (enough)
-        side->promised += count;
+        side->promised += tables;
     mm_lock_release(&side->lock, guard);
     return enough;
 }

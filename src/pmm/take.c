@@ -72,8 +72,8 @@ static bool find(const struct mm_pmm *pmm, const struct mm_frame_want *want,
            (only != NULL || leaves_floors(pmm, want, *first));
 }
 
-/* A search, and its frames become an allocation. Tables for the ends of a run come from a frame of
- * `pool` if there are none; that may take what was found, so it is looked for again. */
+/* A search, and its frames become an allocation. Tables for the ends of a run come from another
+ * frame of `pool` if there are none. */
 static bool find_and_take(struct mm_pmm *pmm, const struct mm_frame_want *want,
                           const struct mm_pmm_pool *only, struct mm_pmm_pool *pool, uint64_t *first)
 {
@@ -81,10 +81,10 @@ static bool find_and_take(struct mm_pmm *pmm, const struct mm_frame_want *want,
     bool found = find(pmm, want, only, first);
 
     if (found && mm_frames_need_tables(pmm, *first, want->count)) {
-        if (!mm_side_reserve(pmm, pool, 2))
+        if (!mm_side_reserve(pmm, pool, 2, *first, want->count))
             return false;
         tables = 2;
-        found = find(pmm, want, only, first);
+        found = find(pmm, want, only, first); /* with a frame less above the floors */
     }
     if (found)
         tables -= mm_frames_take(pmm, *first, want->count);

@@ -89,6 +89,50 @@ TEST(side_tables_grow_by_a_frame_and_give_it_back)
 
 /* The page's frame is the PMM's own: no caller may give it back, and one that is bad goes when the
  * PMM does not need it any more. */
+static void free_single(unsigned chunk, unsigned index)
+{
+    CHECK_OK(mm_pmm_free_frame(&machine.pmm, at(FIRST + chunk * MM_CHUNK_FRAMES + index)));
+}
+
+/* The fullest chunk gives single frames; here it has the only block or run, too. */
+static void leave_one_place_and_some_frames(void)
+{
+    static mm_phys_t frame[FRAMES];
+    uint64_t left;
+
+    start(true);
+    for (unsigned i = 0; i < 64; i++)
+        CHECK_OK(mix(i));
+    left = mm_pmm_free_frames(&machine.pmm);
+    CHECK_OK(mm_pmm_alloc_bulk(&machine.pmm, NULL, left, frame));
+    for (unsigned i = 8; i < 12; i++)
+        free_single(70, i);
+    for (unsigned i = 0; i < 16; i += 2)
+        free_single(71, i);
+}
+
+TEST(side_page_takes_no_frame_of_the_block_that_it_is_for)
+{
+    leave_one_place_and_some_frames();
+    CHECK_EQ(take_order(&machine, 2), FIRST + 70 * MM_CHUNK_FRAMES + 8);
+    CHECK_EQ(side_frames(), 1);
+    CHECK_EQ(mm_pmm_free_frames(&machine.pmm), 7);
+    CHECK_EQ(mm_pmm_check(&machine.pmm, NULL), 0);
+}
+
+TEST(side_page_takes_no_frame_of_the_run_that_it_is_for)
+{
+    const struct mm_frame_request request = {.count_frames = 4, .align_bytes = 0x8000};
+    mm_phys_t out;
+
+    leave_one_place_and_some_frames();
+    CHECK_OK(mm_pmm_alloc(&machine.pmm, &request, &out));
+    CHECK_EQ(mm_frame_of(out), FIRST + 70 * MM_CHUNK_FRAMES + 8);
+    CHECK_EQ(side_frames(), 1);
+    CHECK_EQ(mm_pmm_free_frames(&machine.pmm), 7);
+    CHECK_EQ(mm_pmm_check(&machine.pmm, NULL), 0);
+}
+
 TEST(side_page_that_is_to_retire_goes_when_it_is_not_needed)
 {
     struct mm_pmm_stats stats;
