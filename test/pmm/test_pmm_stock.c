@@ -440,42 +440,6 @@ TEST(drain_is_honoured_by_the_next_use_of_each_kind)
     }
 }
 
-static unsigned looks, wrong_sums;
-
-static void look_at_sum(void *arg)
-{
-    (void)arg;
-    looks++;
-    wrong_sums += mm_pmm_free_frames(&machine.pmm) != FRAMES;
-}
-
-/* Where the pin leaves interrupts on, a handler may look at any point on the way home. */
-TEST(stock_counts_each_frame_once_on_its_way_home)
-{
-    static const enum mm_pin pin[] = {MM_PIN_LOCK, MM_PIN_NONE};
-
-    for (unsigned i = 0; i < 2; i++) {
-        mm_phys_t frame[100];
-
-        mm_test_row("pin", pin[i]);
-        start_with(&(struct mm_pmm_config){
-            .cpu_count = 1, .pin = pin[i], .window = fake_window(), NO_FLOORS});
-        for (unsigned k = 0; k < 100; k++)
-            frame[k] = take();
-        for (unsigned k = 0; k < 100; k++)
-            give(frame[k]);
-        CHECK(stats().magazine_frames > 16 && stats().depot_frames > 0);
-        looks = wrong_sums = 0;
-        fake_interrupt_set(look_at_sum, NULL);
-        CHECK_OK(mm_pmm_drain(&machine.pmm, 0));
-        fake_interrupt_set(NULL, NULL);
-        CHECK(looks > 4);
-        CHECK_EQ(wrong_sums, 0);
-        CHECK_EQ(in_pool(), FRAMES);
-        is_sound(FRAMES);
-    }
-}
-
 TEST(drain_with_waiting_calls_the_others_and_knows_who_did_not_answer)
 {
     start_two(MM_PIN_IRQ);
