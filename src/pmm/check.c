@@ -92,6 +92,10 @@ static void check_parts(const struct mm_pmm *pmm, struct findings *findings)
         {"pmm: where side tables lie", pmm->side, mm_side_own_bytes(), 64},
     };
 
+    if (!mm_is_aligned((uintptr_t)pmm->meta, sizeof(uint64_t)))
+        note(findings, "pmm: where the metadata lie", (uintptr_t)pmm, (uintptr_t)pmm->meta, 0);
+    expect(findings, "pmm: where the metadata lie", (uintptr_t)pmm, (uintptr_t)pmm->cpu,
+           mm_align_down((uintptr_t)pmm->meta + 127, 128)); /* the first part */
     for (unsigned i = 0; i < sizeof part / sizeof part[0]; i++) {
         check_part(pmm, &part[i], findings);
         if (i > 0 && findings->count == 0 &&

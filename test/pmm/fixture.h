@@ -101,6 +101,12 @@ static inline void fixture_start(struct fixture *f, const struct mm_window *wind
         (first), (frames), MM_MEM_USABLE, MM_USE_FREE, 0 \
     }
 
+/* The same, of a node. */
+#define RAM_OF(node, first, frames)                           \
+    {                                                         \
+        (first), (frames), MM_MEM_USABLE, MM_USE_FREE, (node) \
+    }
+
 static inline uint64_t hash_word(uint64_t hash, uint64_t word)
 {
     return (hash ^ word) * UINT64_C(0x100000001b3);

@@ -258,6 +258,46 @@ TEST(plugged_ram_comes_in_any_order_until_there_is_no_room)
     is_sound(all - 1, all - 1);
 }
 
+/* Its neighbour knows nothing of it, but a block may need both; not if a zone ends there. */
+TEST(plugged_ram_makes_larger_blocks_with_its_neighbour)
+{
+    static const struct {
+        uint64_t known, added; /* first frames; 2 MiB each */
+        enum mm_err err;
+    } row[] = {
+        {0x100000, 0x100200, MM_OK},
+        {0x100200, 0x100000, MM_OK},
+        {0x100200, 0x100400, MM_ERR_NO_MEMORY}, /* not aligned */
+        {0x0ffe00, 0x100000, MM_ERR_NO_MEMORY}, /* nor this, and in two zones */
+    };
+    const struct mm_frame_request block = {.order = 10};
+
+    for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
+        struct fixture_range range = RAM(row[i].known, MM_CHUNK_FRAMES);
+        mm_phys_t out;
+
+        mm_test_row("place", i);
+        fixture_map(&machine, &range, 1);
+        fixture_start_as(&machine, &(struct mm_pmm_config){.cpu_count = 1,
+                                                           .flags = MM_PMM_NO_FLOORS,
+                                                           .hotplug_bytes = MIB2});
+        CHECK_ERR(mm_pmm_alloc(&machine.pmm, &block, &out), MM_ERR_NO_MEMORY);
+        CHECK_OK(mm_pmm_add_ram(&machine.pmm, at(row[i].added), MIB2, 0));
+        CHECK_ERR(mm_pmm_alloc(&machine.pmm, &block, &out), row[i].err);
+        is_sound(0x400, row[i].err == MM_OK ? 0 : 0x400);
+        if (row[i].err != MM_OK)
+            continue;
+        CHECK_EQ(mm_frame_of(out), 0x100000);
+        CHECK_ERR(mm_pmm_free(&machine.pmm, out, 0x200), MM_ERR_MISUSE); /* half of it */
+        CHECK_ERR(mm_pmm_free(&machine.pmm, at(0x100200), 0x200), MM_ERR_MISUSE);
+        CHECK_EQ(mm_test_report_count(), 2);
+        mm_test_reports_clear();
+        is_sound(0x400, 0);
+        CHECK_OK(mm_pmm_free(&machine.pmm, out, 0x400));
+        is_sound(0x400, 0x400);
+    }
+}
+
 TEST(plugged_ram_is_walked_in_the_order_of_addresses)
 {
     mm_phys_t cursor = mm_phys(0);

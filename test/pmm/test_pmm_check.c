@@ -186,6 +186,7 @@ static const struct {
     const char *why;
 } unchecked[] = {
     FIELD(OBJECT, struct mm_pmm, window, "the kernel's object; only the kernel knows where it is"),
+    BITS(OBJECT, struct mm_pmm, meta, 0x78, "up to 120 bytes before what is aligned to 128"),
     FIELD(OBJECT, struct mm_pmm, meta_bytes, "a bound: the metadata may be longer"),
     FIELD(OBJECT, struct mm_pmm, reserve_frames, "the caller's wish"),
     FIELD(OBJECT, struct mm_pmm, region_capacity, "a bound: room that may be used later"),
@@ -399,6 +400,35 @@ TEST(pmm_check_finds_every_flipped_bit_but_those_listed)
             CHECK(flips > 0 || part == WATCHES || part == TAG_DIRECTORY ||
                   (state == 1 && (part == TAILS || part == HOLES)));
         }
+    }
+}
+
+/* Callers align them to 8 bytes, and to no more. */
+TEST(pmm_check_finds_a_wrong_start_of_the_metadata_wherever_they_lie)
+{
+    for (size_t offset = 0; offset < 256; offset += 8) {
+        const struct fixture_range range = RAM(0x2000, 0x600);
+        struct mm_pmm_config config = {.map = &machine.map, .cpu_count = 2};
+        unsigned char *buffer;
+
+        mm_test_row("offset", offset);
+        fixture_map(&machine, &range, 1);
+        CHECK_OK(mm_pmm_meta_bytes(&config, &config.meta_bytes));
+        buffer = aligned_alloc(256, mm_align_down(config.meta_bytes + 511, 256));
+        CHECK(buffer != NULL);
+        config.meta = buffer + offset;
+        CHECK_OK(mm_pmm_init(&machine.pmm, &config));
+        CHECK_EQ(mm_pmm_check(&machine.pmm, NULL), 0);
+        for (unsigned bit = 0; bit < 64; bit++) {
+            uintptr_t meta = (uintptr_t)config.meta ^ (uintptr_t)1 << bit;
+
+            if (is_listed(OBJECT, offsetof(struct mm_pmm, meta) + bit / 8, bit % 8))
+                continue;
+            mm_test_row("offset, bit", offset << 8 | bit);
+            machine.pmm.meta = (void *)meta;
+            CHECK(mm_pmm_check(&machine.pmm, NULL) > 0);
+        }
+        free(buffer);
     }
 }
 

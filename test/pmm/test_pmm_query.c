@@ -56,6 +56,30 @@ TEST(pmm_query_tells_the_allocation_that_holds_a_frame)
     }
 }
 
+/* Where a run comes from another node, nothing of it is before the first frame of this one, and in
+ * the tables there may be nothing at all. */
+TEST(pmm_query_tells_an_allocation_across_nodes_from_each_of_its_frames)
+{
+    const struct mm_frame_request across = {.lowest = at(0x1001f0), .count_frames = 0x250};
+    mm_phys_t out;
+
+    FIXTURE(&machine, NULL, RAM_OF(1, 0x100000, 0x200), RAM_OF(0, 0x100200, 0x200),
+            RAM_OF(1, 0x100400, 0x1c0), RAM_OF(2, 0x1005c0, 0x140));
+    CHECK_OK(mm_pmm_alloc(&machine.pmm, &across, &out));
+    CHECK_EQ(mm_frame_of(out), 0x1001f0);
+    for (uint64_t frame = 0x1001ef; frame <= 0x100440; frame++) {
+        bool inside = frame >= 0x1001f0 && frame < 0x100440;
+        struct mm_frame_info info;
+
+        mm_test_row("frame", frame);
+        mm_pmm_query(&machine.pmm, at(frame), &info);
+        CHECK_EQ(info.state, inside ? MM_FRAME_ALLOCATED : MM_FRAME_FREE);
+        CHECK_EQ(mm_frame_of(info.first), inside ? 0x1001f0 : frame);
+        CHECK_EQ(info.count_frames, inside ? 0x250 : 1);
+    }
+    CHECK_EQ(mm_pmm_check(&machine.pmm, NULL), 0);
+}
+
 TEST(pmm_walk_gives_maximal_runs_in_order_and_skips_the_rest)
 {
     static const struct {

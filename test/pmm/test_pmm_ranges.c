@@ -467,6 +467,98 @@ TEST(pmm_free_of_the_head_of_a_run_alone_is_refused_in_a_piece_of_single_frames)
     CHECK_EQ(mm_pmm_check(&machine.pmm, NULL), 0);
 }
 
+static void refuse_free(uint64_t first, uint64_t count)
+{
+    uint64_t before = state_hash(&machine);
+
+    refused(mm_pmm_free(&machine.pmm, at(first), count), at(first).raw, "mm_pmm_free");
+    CHECK_EQ(state_hash(&machine), before);
+    CHECK_EQ(mm_pmm_check(&machine.pmm, NULL), 0);
+}
+
+/* Half of a block whose owner uses the rest, two that touch: each is made of whole 2 MiB pieces. */
+TEST(pmm_free_of_a_part_of_a_large_block_is_refused)
+{
+    static const struct {
+        uint64_t first, count;
+    } row[] = {
+        {0x100000, 0x200}, {0x100000, 0x3ff}, {0x100000, 0x600}, {0x100000, 0x800},
+        {0x100200, 0x200}, {0x100200, 0x400}, {0x100400, 0x400}, {0x100600, 0x200},
+        {0x100600, 0x800}, {0x100800, 0x200}, {0x100800, 0x400}, {0x100800, 0x600},
+        {0x100e00, 0x200}, {0x100e00, 0x400},
+    };
+
+    FIXTURE(&machine, NULL, RAM(0x100000, 0x1000));
+    CHECK_EQ(take_order(&machine, 10), 0x100000);
+    CHECK_EQ(take_order(&machine, 9), 0x100400);
+    CHECK_EQ(take_order(&machine, 11), 0x100800);
+    for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
+        mm_test_row("part", i);
+        refuse_free(row[i].first, row[i].count);
+    }
+    CHECK_OK(mm_pmm_free(&machine.pmm, at(0x100400), 0x200));
+    CHECK_OK(mm_pmm_free(&machine.pmm, at(0x100000), 0x400));
+    CHECK_OK(mm_pmm_free(&machine.pmm, at(0x100800), 0x800));
+    CHECK_EQ(mm_pmm_free_frames(&machine.pmm), 0x1000);
+    CHECK_EQ(mm_pmm_check(&machine.pmm, NULL), 0);
+}
+
+/* The 2 MiB piece of node 0 in which a run begins has another neighbour in node 0's pool than in
+ * memory, or none. */
+TEST(pmm_free_of_a_part_of_a_run_across_nodes_is_refused)
+{
+    static const struct {
+        struct fixture_range range[3];
+        size_t ranges;
+        uint64_t count; /* of a run from 0x100e00; node 1 begins at 0x101000 */
+    } row[] = {
+        /* nodes meet within a 2 MiB piece; between two; behind it there is no more of node 0 */
+        {{RAM_OF(0, 0x100000, 0x1000), RAM_OF(1, 0x101000, 0x137), RAM_OF(0, 0x101137, 0x2000)},
+         3,
+         600},
+        {{RAM_OF(0, 0x100000, 0x1000), RAM_OF(1, 0x101000, 0x200), RAM_OF(0, 0x101200, 0x200)},
+         3,
+         0x400},
+        {{RAM_OF(0, 0x100000, 0x1000), RAM_OF(1, 0x101000, 0x400)}, 2, 0x400},
+        {{RAM_OF(0, 0x100000, 0x1000), RAM_OF(1, 0x101000, 0x400)}, 2, 0x280},
+    };
+
+    for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
+        uint64_t free_frames;
+
+        mm_test_row("map", i);
+        fixture_map(&machine, row[i].range, row[i].ranges);
+        fixture_start(&machine, NULL);
+        free_frames = mm_pmm_free_frames(&machine.pmm);
+        take_exactly(0x100e00, row[i].count);
+        refuse_free(0x100e00, 0x200);
+        refuse_free(0x100e00, row[i].count - 1);
+        refuse_free(0x101000, row[i].count - 0x200);
+        CHECK_OK(mm_pmm_free(&machine.pmm, at(0x100e00), row[i].count));
+        CHECK_EQ(mm_pmm_free_frames(&machine.pmm), free_frames);
+        CHECK_EQ(mm_pmm_check(&machine.pmm, NULL), 0);
+    }
+}
+
+/* What lies behind the last frame before another node's is not of this pool, whatever that has
+ * next. */
+TEST(pmm_single_frame_before_another_node_comes_home)
+{
+    FIXTURE(&machine, NULL, RAM_OF(0, 0x100000, 0x200), RAM_OF(1, 0x100200, 0x200),
+            RAM_OF(0, 0x100400, 0x400));
+    take_exactly(0x1003f0, 0x20); /* over the start of node 0's next piece */
+    take_exactly(0x1001ff, 1);
+    CHECK_OK(mm_pmm_free_frame(&machine.pmm, at(0x1001ff))); /* into stock */
+    take_exactly(0x100180, 3); /* no piece of single frames any more */
+    CHECK_OK(mm_pmm_drain(&machine.pmm, 0));
+    CHECK_EQ(mm_test_report_count(), 0);
+    CHECK_EQ(mm_pmm_free_frames(&machine.pmm), 0x800 - 0x20 - 3);
+    take_exactly(0x1001ff, 1);
+    CHECK_OK(mm_pmm_free_bulk(&machine.pmm, (mm_phys_t[]){at(0x1001ff)}, 1));
+    CHECK_EQ(state_of(&machine, 0x1001ff), MM_FRAME_FREE);
+    CHECK_EQ(mm_pmm_check(&machine.pmm, NULL), 0);
+}
+
 /* ---- memory that joins ---- */
 
 #define REFUSED 0xffu /* any error */

@@ -241,6 +241,43 @@ TEST(retire_finds_a_frame_in_the_zeroed_stock)
     is_gone(mm_frame_of(frame));
 }
 
+/* CPU 1, while CPU 0 is anywhere in mm_pmm_zero_ahead(). */
+static enum mm_err retired;
+
+static void retire_first(void *arg)
+{
+    (void)arg;
+    fake_cpu_set(1);
+    retired = mm_pmm_retire(&machine.pmm, at(FIRST));
+    fake_cpu_set(0);
+}
+
+TEST(retire_of_a_frame_that_is_being_zeroed)
+{
+    enum mm_err err = MM_OK;
+    unsigned late = 0;
+
+    fake_ram_add(at(FIRST), (uint64_t)FRAMES * MM_FRAME_BYTES);
+    for (uint64_t skip = 0;; skip++) {
+        mm_test_row("after points", skip);
+        fixture_map(&machine, (struct fixture_range[]){RAM(0x100, 0x100), RAM(FIRST, FRAMES)}, 2);
+        fixture_start_as(&machine, &(struct mm_pmm_config){.cpu_count = 2,
+                                                           .window = fake_window(),
+                                                           .flags = MM_PMM_NO_FLOORS});
+        fake_interrupt_once(retire_first, NULL, skip);
+        err = mm_pmm_zero_ahead(&machine.pmm);
+        CHECK(err == MM_OK || err == MM_ERR_BUSY); /* it is told that the frame went elsewhere */
+        if (fake_interrupt_pending())
+            break;
+        CHECK(retired == MM_OK || retired == MM_ERR_BUSY); /* it counted as allocated */
+        late += retired == MM_ERR_BUSY;
+        check_counts(1, 0);
+        is_gone(FIRST);
+    }
+    fake_interrupt_set(NULL, NULL);
+    CHECK(late > 0);
+}
+
 /* The other CPU does not answer: the frame goes when that CPU next empties its stock. */
 TEST(retire_of_a_frame_that_is_out_of_reach_comes_true_later)
 {

@@ -201,6 +201,123 @@ TEST(side_page_that_cannot_be_mapped_fails_the_request_alone)
     CHECK_EQ(mm_pmm_check(&machine.pmm, NULL), 0);
 }
 
+/* What another CPU does that has its pool's lock, and will want a table in a moment. */
+static bool promise(unsigned count)
+{
+    struct mm_pools_guard guard = mm_pools_lock(&machine.pmm);
+    bool enough = mm_side_reserve(&machine.pmm, &machine.pmm.pool[0], count);
+
+    mm_pools_unlock(&machine.pmm, guard);
+    return enough;
+}
+
+/* One table for a block, and that is promised: the block needs a page. */
+TEST(side_table_that_is_promised_makes_a_block_grow_a_page)
+{
+    const struct mm_frame_request block = {.order = 8};
+    uint32_t table;
+    mm_phys_t out;
+
+    start(true);
+    for (unsigned i = 0; i < 63; i++)
+        CHECK_OK(mix(i));
+    for (unsigned i = 0; i < 63; i++) /* the greatest block in each of them */
+        CHECK_OK(mm_pmm_alloc(&machine.pmm, &block, &out));
+    CHECK_EQ(side_frames(), 0);
+    CHECK(promise(1));
+    CHECK_OK(mm_pmm_alloc(&machine.pmm, &block, &out));
+    CHECK_EQ(side_frames(), 1);
+    table = mm_side_take(&machine.pmm);
+    mm_side_give(&machine.pmm, table);
+    CHECK_EQ(mm_pmm_check(&machine.pmm, NULL), 0);
+}
+
+/* A page of which nobody has a table, while somebody counts on it. */
+TEST(side_page_stays_while_its_tables_are_promised)
+{
+    uint32_t table[63];
+
+    start(true);
+    for (unsigned i = 0; i < 65; i++)
+        CHECK_OK(mix(i));
+    CHECK_EQ(side_frames(), 1);
+    CHECK(promise(63));
+    unmix(64); /* the frame could go but for the promise */
+    CHECK_EQ(side_frames(), 1);
+    for (unsigned i = 0; i < 63; i++)
+        table[i] = mm_side_take(&machine.pmm);
+    for (unsigned i = 0; i < 63; i++)
+        mm_side_give(&machine.pmm, table[i]);
+    unmix(0);
+    CHECK_EQ(side_frames(), 0); /* now it goes */
+    CHECK_EQ(mm_pmm_free_frames(&machine.pmm), FRAMES - 2 * 63);
+    CHECK_EQ(mm_pmm_check(&machine.pmm, NULL), 0);
+}
+
+/* The page for a run's tables is a frame of what had been found for the run. With one table left it
+ * is not needed in the end. */
+TEST(side_page_is_not_part_of_the_run_that_needs_it)
+{
+    const struct mm_frame_request run = {.lowest = at(FIRST), .count_frames = 3};
+    const uint64_t lowest = FIRST + 70 * MM_CHUNK_FRAMES + 0x33;
+    static mm_phys_t frame[FRAMES];
+
+    for (unsigned left = 0; left < 2; left++) {
+        mm_phys_t out;
+
+        mm_test_row("tables left", left);
+        fake_reset();
+        start(true);
+        for (unsigned i = 0; i < 64 - left; i++)
+            CHECK_OK(mix(i));
+        CHECK_EQ(mm_side_facts(&machine.pmm).unused_count, left);
+        CHECK_OK(mm_pmm_alloc_bulk(&machine.pmm, NULL, mm_pmm_free_frames(&machine.pmm), frame));
+        for (unsigned i = 0; i < 4; i++)
+            CHECK_OK(mm_pmm_free_frame(&machine.pmm, at(lowest + i)));
+        CHECK_OK(mm_pmm_drain(&machine.pmm, 0));
+        CHECK_OK(mm_pmm_alloc(&machine.pmm, &run, &out));
+        CHECK_EQ(mm_frame_of(out), lowest + 1);
+        CHECK_EQ(side_frames(), 1 - left);
+        CHECK_EQ(state_of(&machine, lowest), left == 0 ? MM_FRAME_ALLOCATED : MM_FRAME_FREE);
+        CHECK_EQ(mm_pmm_free_frames(&machine.pmm), left);
+        memset(fake_ram(out, 3 * MM_FRAME_BYTES), 0xff, 3 * MM_FRAME_BYTES); /* its owner's */
+        CHECK_EQ(mm_pmm_check(&machine.pmm, NULL), 0);
+        CHECK_OK(mm_pmm_free(&machine.pmm, out, 3));
+        CHECK_EQ(mm_pmm_free_frames(&machine.pmm), 4);
+        CHECK_EQ(mm_pmm_check(&machine.pmm, NULL), 0);
+    }
+}
+
+/* The same for blocks: a pair, of which the page takes one frame, and four frames elsewhere. */
+TEST(side_page_may_take_a_frame_of_the_block_that_needs_it)
+{
+    const struct mm_frame_request pair = {.order = 1};
+    const uint64_t first = FIRST + 70 * MM_CHUNK_FRAMES + 0x34;
+    const uint64_t second = FIRST + 71 * MM_CHUNK_FRAMES + 0x70;
+    static mm_phys_t frame[FRAMES];
+    mm_phys_t out;
+
+    start(true);
+    for (unsigned i = 0; i < 64; i++)
+        CHECK_OK(mix(i));
+    CHECK_OK(mm_pmm_alloc_bulk(&machine.pmm, NULL, mm_pmm_free_frames(&machine.pmm), frame));
+    for (unsigned i = 0; i < 2; i++)
+        CHECK_OK(mm_pmm_free_frame(&machine.pmm, at(first + i)));
+    for (unsigned i = 0; i < 4; i++)
+        CHECK_OK(mm_pmm_free_frame(&machine.pmm, at(second + i)));
+    CHECK_OK(mm_pmm_drain(&machine.pmm, 0));
+    CHECK_OK(mm_pmm_alloc(&machine.pmm, &pair, &out));
+    CHECK_EQ(mm_frame_of(out), second);
+    CHECK_EQ(side_frames(), 1);
+    CHECK_EQ(state_of(&machine, first), MM_FRAME_ALLOCATED);
+    CHECK_EQ(mm_pmm_free_frames(&machine.pmm), 3);
+    CHECK_EQ(mm_pmm_check(&machine.pmm, NULL), 0);
+    CHECK_OK(mm_pmm_free(&machine.pmm, out, 2));
+    CHECK_EQ(side_frames(), 0);
+    CHECK_EQ(mm_pmm_free_frames(&machine.pmm), 6);
+    CHECK_EQ(mm_pmm_check(&machine.pmm, NULL), 0);
+}
+
 /* Nothing is left for a page: the request fails, and what was free stays free. */
 TEST(side_page_is_not_taken_for_good_by_a_request_that_fails)
 {

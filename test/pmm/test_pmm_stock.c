@@ -555,6 +555,37 @@ TEST(large_block_is_completed_from_what_is_in_stock_here)
     }
 }
 
+/* All of a chunk is in stock, and no chunk in the pool lacks but a few frames. */
+TEST(large_block_is_made_of_nothing_but_what_is_in_stock_here)
+{
+    const struct mm_frame_request chunk = {.order = MM_CHUNK_ORDER};
+    static mm_phys_t frame[0x200];
+    mm_phys_t out;
+
+    FIXTURE(&machine, NULL, RAM(FIRST, 0x80000));
+    CHECK_EQ(machine.pmm.magazine_frames, 128);
+    for (unsigned i = 0; i < 4; i++) { /* memory enough to keep a stock, but with blocks in it */
+        struct mm_frame_request block = {.order = 3, .lowest = at(FIRST + 0x200 * i)};
+
+        CHECK_OK(mm_pmm_alloc(&machine.pmm, &block, &out));
+        CHECK_EQ(mm_frame_of(out), FIRST + 0x200 * i);
+    }
+    for (unsigned i = 0; i < 0x80000 / 0x200 - 5; i++)
+        CHECK_OK(mm_pmm_alloc(&machine.pmm, &chunk, &out));
+    for (unsigned i = 0; i < 0x200; i++)
+        frame[i] = take();
+    CHECK_ERR(mm_pmm_alloc(&machine.pmm, &chunk, &out), MM_ERR_NO_MEMORY);
+    for (unsigned i = 0; i < 0x200; i++) {
+        CHECK_EQ(mm_frame_of(frame[i]) / 0x200, mm_frame_of(frame[0]) / 0x200);
+        give(frame[i]);
+    }
+    CHECK_EQ(stats().magazine_frames + stats().depot_frames, 0x200);
+    CHECK_EQ(in_pool(), 4 * (0x200 - 8));
+    CHECK_OK(mm_pmm_alloc(&machine.pmm, &chunk, &out));
+    CHECK_EQ(mm_frame_of(out), mm_align_down(mm_frame_of(frame[0]), 0x200));
+    is_sound(4 * (0x200 - 8));
+}
+
 /* ---- NMI: this CPU is in its guard, or holds a lock ---- */
 
 static const struct mm_frame_request no_wait = {.flags = MM_FRAME_NO_WAIT};
@@ -654,6 +685,33 @@ TEST(nmi_with_nothing_free_is_told_no_memory)
     is_sound(0);
 }
 
+/* What this CPU has zeroed ahead is free, too. */
+TEST(nmi_takes_from_the_zeroed_stock_when_there_is_nothing_else)
+{
+    struct mm_frame_request dma = {.flags = MM_FRAME_NO_WAIT, .highest = MM_HIGHEST_16M};
+    uint64_t taken = 0;
+    mm_phys_t nmi;
+
+    fake_ram_add(at(FIRST), UINT64_C(0x400) * MM_FRAME_BYTES);
+    fixture_map(&machine, (struct fixture_range[]){RAM(FIRST, 0x400)}, 1);
+    fixture_start_as(&machine,
+                     &(struct mm_pmm_config){.cpu_count = 2, .window = fake_window(), NO_FLOORS});
+    for (unsigned i = 0; i < 20; i++)
+        CHECK_OK(mm_pmm_zero_ahead(&machine.pmm));
+    fake_cpu_set(1);
+    while (in_pool() > 0)
+        (void)take();
+    fake_cpu_set(0);
+    CHECK_EQ(stats().zeroed_frames, 20);
+    CHECK_ERR(mm_pmm_alloc(&machine.pmm, &dma, &nmi), MM_ERR_NO_MEMORY);
+    while (mm_pmm_alloc(&machine.pmm, &no_wait, &nmi) == MM_OK)
+        taken++;
+    CHECK_EQ(taken, 20);
+    CHECK_EQ(stats().zeroed_frames, 0);
+    CHECK_OK(mm_pmm_free_no_wait(&machine.pmm, nmi));
+    CHECK_EQ(mm_pmm_check(&machine.pmm, NULL), 0);
+}
+
 TEST(nmi_frees_are_checked_like_others)
 {
     mm_phys_t mine;
@@ -693,6 +751,40 @@ TEST(stock_sees_a_double_free_at_once_or_when_it_is_emptied)
     CHECK_EQ(mm_test_report(0)->address, frame.raw);
     CHECK_EQ(stats().misuse_count, 1);
     is_sound(FRAMES);
+}
+
+/* What a 2 MiB piece that is wholly free has in its bitmap is old: it says nothing of a frame. */
+TEST(stock_sees_frees_of_frames_that_nobody_has)
+{
+    static mm_phys_t frame[MM_CHUNK_FRAMES];
+    unsigned reports;
+
+    for (unsigned used = 0; used < 3; used++) {
+        mm_test_row("used", used);
+        start();
+        for (unsigned i = 0; i < MM_CHUNK_FRAMES; i++)
+            frame[i] = at(FIRST + i);
+        if (used == 1) { /* as a block */
+            CHECK_EQ(take_order(&machine, MM_CHUNK_ORDER), FIRST);
+            CHECK_OK(mm_pmm_free(&machine.pmm, at(FIRST), MM_CHUNK_FRAMES));
+        } else if (used == 2) { /* and as single frames */
+            CHECK_OK(mm_pmm_alloc_bulk(&machine.pmm, NULL, MM_CHUNK_FRAMES, frame));
+            CHECK_OK(mm_pmm_free_bulk(&machine.pmm, frame, MM_CHUNK_FRAMES));
+        }
+        CHECK_ERR(mm_pmm_free_bulk(&machine.pmm, frame, MM_CHUNK_FRAMES), MM_ERR_MISUSE);
+        CHECK_TEXT(mm_test_report(0)->what, "freed frame is free already");
+        CHECK_EQ(stats().misuse_count, MM_CHUNK_FRAMES);
+        is_sound(FRAMES);
+        for (unsigned i = 0; i < 10; i++)
+            CHECK_EQ(mm_pmm_free_frame(&machine.pmm, frame[i]),
+                     MM_PMM_OWNERS ? MM_ERR_MISUSE : MM_OK);
+        reports = mm_test_report_count();
+        CHECK_OK(mm_pmm_drain(&machine.pmm, 0));
+        CHECK_EQ(mm_test_report_count(), reports + (MM_PMM_OWNERS ? 0 : 1));
+        CHECK_EQ(stats().misuse_count, MM_CHUNK_FRAMES + 10);
+        is_sound(FRAMES);
+        mm_test_reports_clear();
+    }
 }
 
 /* ---- every pin ---- */

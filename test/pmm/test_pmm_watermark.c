@@ -93,6 +93,54 @@ TEST(watermark_tells_each_change_of_level_once)
     CHECK_EQ(mm_pmm_check(&machine.pmm, NULL), 0);
 }
 
+static unsigned wrongly_told;
+
+static void tell_wrongly(void *arg, enum mm_zone zone, enum mm_memory_level level,
+                         uint64_t free_frames)
+{
+    (void)arg;
+    (void)zone;
+    (void)level;
+    (void)free_frames;
+    wrongly_told++;
+}
+
+/* CPU 1, while CPU 0 is in the call that goes below the old mark. */
+static void replace_marks(void *arg)
+{
+    static const struct mm_pmm_watermark far = {1, 2, 3, tell_wrongly, NULL};
+
+    (void)arg;
+    fake_cpu_set(1);
+    CHECK_OK(mm_pmm_set_watermark(&machine.pmm, MM_ZONE_DMA, &far));
+    fake_cpu_set(0);
+}
+
+/* Nobody is told a level by marks that are not his. */
+TEST(watermark_is_replaced_while_the_level_changes)
+{
+    uint64_t skip = 0;
+    unsigned in_time = 0;
+
+    do {
+        mm_test_row("after points", skip);
+        start();
+        wrongly_told = 0;
+        CHECK_OK(mm_pmm_set_watermark(&machine.pmm, MM_ZONE_DMA, &marks));
+        take_to(200);
+        fake_interrupt_once(replace_marks, NULL, skip++);
+        CHECK_OK(mm_pmm_alloc_frame(&machine.pmm, &held[held_count++]));
+        if (told.calls != 0)
+            check_told(1, MM_MEMORY_LOW, 199);
+        in_time += told.calls == 0;
+        CHECK_EQ(wrongly_told, 0);
+        CHECK_EQ(mm_pmm_check(&machine.pmm, NULL), 0);
+    } while (!fake_interrupt_pending());
+    fake_interrupt_set(NULL, NULL);
+    CHECK_EQ(told.calls, 1); /* when it came too late */
+    CHECK(in_time > 0);
+}
+
 TEST(watermark_jumps_over_a_level)
 {
     start();

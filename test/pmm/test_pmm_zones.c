@@ -136,6 +136,76 @@ TEST(reserve_is_kept_back_from_the_highest_zone_down)
     }
 }
 
+/* A run that leaves a pool and comes back counts there with both parts. */
+TEST(reserve_is_kept_from_runs_that_come_back_into_a_pool)
+{
+    static const struct fixture_range range[] = {RAM_OF(1, 0x90000, 0x1000),
+                                                 RAM_OF(0, 0xa0000, 1024), RAM_OF(1, 0xa0400, 512),
+                                                 RAM_OF(0, 0xa0600, 1024)};
+    static const struct {
+        uint64_t lowest, count;
+        uint32_t flags;
+        enum mm_err err;
+    } row[] = {
+        {0xa0000, 1024 + 512 + 1024, 0, MM_ERR_NO_MEMORY}, /* all that node 0 has */
+        {0xa0000, 1024 + 512 + 1, 0, MM_ERR_NO_MEMORY},    /* one frame too many */
+        {0xa0200, 512 + 512 + 513, 0, MM_ERR_NO_MEMORY},   /* in two parts */
+        {0xa0200, 512 + 512 + 512, 0, MM_OK},
+        {0xa0000, 1024 + 512, 0, MM_OK},
+        {0xa0000, 1024 + 512 + 1024, MM_FRAME_RESERVE, MM_OK},
+    };
+
+    for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
+        const struct mm_frame_request request = {
+            .count_frames = row[i].count, .lowest = at(row[i].lowest), .flags = row[i].flags};
+        uint64_t managed, free_frames;
+        mm_phys_t out;
+
+        mm_test_row("run", i);
+        fixture_map(&machine, range, 4);
+        fixture_start_as(&machine, &(struct mm_pmm_config){.cpu_count = 1,
+                                                           .flags = MM_PMM_NO_FLOORS,
+                                                           .reserve_frames = 1024});
+        CHECK_ERR(mm_pmm_alloc(&machine.pmm, &request, &out), row[i].err);
+        mm_pmm_get_node_stats(&machine.pmm, 0, &managed, &free_frames);
+        CHECK_EQ(managed, 2048);
+        CHECK_EQ(free_frames, row[i].err != MM_OK ? 2048 : row[i].flags != 0 ? 0 : 1024);
+        CHECK_EQ(mm_pmm_check(&machine.pmm, NULL), 0);
+    }
+}
+
+/* Half of each pool is kept, whatever was asked, from large blocks too; and the rest is no less
+ * plenty for a wish that is out of reach: frames stay in stock. */
+TEST(reserve_that_is_out_of_reach_is_half_of_each_pool)
+{
+    static const uint64_t reserve[] = {0x2000,    0x2001, 0x4000, 0x4001, UINT64_MAX - 0x20ff,
+                                       UINT64_MAX};
+    static const struct mm_frame_request block = {.order = MM_CHUNK_ORDER};
+
+    for (size_t i = 0; i < sizeof reserve / sizeof reserve[0]; i++) {
+        uint64_t blocks = 0;
+        struct mm_pmm_stats stats;
+        mm_phys_t out;
+
+        mm_test_row("reserve", i);
+        fixture_map(&machine, (struct fixture_range[]){RAM(0x100000, 0x4000)}, 1);
+        fixture_start_as(&machine, &(struct mm_pmm_config){.cpu_count = 1,
+                                                           .flags = MM_PMM_NO_FLOORS,
+                                                           .reserve_frames = reserve[i]});
+        CHECK_OK(mm_pmm_alloc_frame(&machine.pmm, &out));
+        CHECK_OK(mm_pmm_free_frame(&machine.pmm, out));
+        mm_pmm_get_stats(&machine.pmm, &stats);
+        CHECK(stats.magazine_frames > 0);
+        CHECK_OK(mm_pmm_drain(&machine.pmm, 0));
+        while (mm_pmm_alloc(&machine.pmm, &block, &out) == MM_OK)
+            blocks++;
+        CHECK_EQ(blocks, 0x2000 / MM_CHUNK_FRAMES);
+        CHECK_EQ(take_all(0, 0), 0);
+        CHECK_EQ(take_all(0, MM_FRAME_RESERVE), 0x2000);
+        CHECK_EQ(mm_pmm_check(&machine.pmm, NULL), 0);
+    }
+}
+
 /* ---- nodes ---- */
 
 #define NODE_FRAMES    0x10u
