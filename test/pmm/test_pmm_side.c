@@ -205,7 +205,7 @@ TEST(side_page_that_cannot_be_mapped_fails_the_request_alone)
 static bool promise(unsigned count)
 {
     struct mm_pools_guard guard = mm_pools_lock(&machine.pmm);
-    bool enough = mm_side_reserve(&machine.pmm, &machine.pmm.pool[0], count);
+    bool enough = mm_side_reserve(&machine.pmm, &machine.pmm.pool[0], count, 0, 0);
 
     mm_pools_unlock(&machine.pmm, guard);
     return enough;
@@ -254,8 +254,8 @@ TEST(side_page_stays_while_its_tables_are_promised)
     CHECK_EQ(mm_pmm_check(&machine.pmm, NULL), 0);
 }
 
-/* The page for a run's tables is a frame of what had been found for the run. With one table left it
- * is not needed in the end. */
+/* The page for a run's tables is the one frame that the run leaves. With one table left it is not
+ * needed in the end. */
 TEST(side_page_is_not_part_of_the_run_that_needs_it)
 {
     const struct mm_frame_request run = {.lowest = at(FIRST), .count_frames = 3};
@@ -276,9 +276,9 @@ TEST(side_page_is_not_part_of_the_run_that_needs_it)
             CHECK_OK(mm_pmm_free_frame(&machine.pmm, at(lowest + i)));
         CHECK_OK(mm_pmm_drain(&machine.pmm, 0));
         CHECK_OK(mm_pmm_alloc(&machine.pmm, &run, &out));
-        CHECK_EQ(mm_frame_of(out), lowest + 1);
+        CHECK_EQ(mm_frame_of(out), lowest);
         CHECK_EQ(side_frames(), 1 - left);
-        CHECK_EQ(state_of(&machine, lowest), left == 0 ? MM_FRAME_ALLOCATED : MM_FRAME_FREE);
+        CHECK_EQ(state_of(&machine, lowest + 3), left == 0 ? MM_FRAME_ALLOCATED : MM_FRAME_FREE);
         CHECK_EQ(mm_pmm_free_frames(&machine.pmm), left);
         memset(fake_ram(out, 3 * MM_FRAME_BYTES), 0xff, 3 * MM_FRAME_BYTES); /* its owner's */
         CHECK_EQ(mm_pmm_check(&machine.pmm, NULL), 0);
@@ -286,36 +286,6 @@ TEST(side_page_is_not_part_of_the_run_that_needs_it)
         CHECK_EQ(mm_pmm_free_frames(&machine.pmm), 4);
         CHECK_EQ(mm_pmm_check(&machine.pmm, NULL), 0);
     }
-}
-
-/* The same for blocks: a pair, of which the page takes one frame, and four frames elsewhere. */
-TEST(side_page_may_take_a_frame_of_the_block_that_needs_it)
-{
-    const struct mm_frame_request pair = {.order = 1};
-    const uint64_t first = FIRST + 70 * MM_CHUNK_FRAMES + 0x34;
-    const uint64_t second = FIRST + 71 * MM_CHUNK_FRAMES + 0x70;
-    static mm_phys_t frame[FRAMES];
-    mm_phys_t out;
-
-    start(true);
-    for (unsigned i = 0; i < 64; i++)
-        CHECK_OK(mix(i));
-    CHECK_OK(mm_pmm_alloc_bulk(&machine.pmm, NULL, mm_pmm_free_frames(&machine.pmm), frame));
-    for (unsigned i = 0; i < 2; i++)
-        CHECK_OK(mm_pmm_free_frame(&machine.pmm, at(first + i)));
-    for (unsigned i = 0; i < 4; i++)
-        CHECK_OK(mm_pmm_free_frame(&machine.pmm, at(second + i)));
-    CHECK_OK(mm_pmm_drain(&machine.pmm, 0));
-    CHECK_OK(mm_pmm_alloc(&machine.pmm, &pair, &out));
-    CHECK_EQ(mm_frame_of(out), second);
-    CHECK_EQ(side_frames(), 1);
-    CHECK_EQ(state_of(&machine, first), MM_FRAME_ALLOCATED);
-    CHECK_EQ(mm_pmm_free_frames(&machine.pmm), 3);
-    CHECK_EQ(mm_pmm_check(&machine.pmm, NULL), 0);
-    CHECK_OK(mm_pmm_free(&machine.pmm, out, 2));
-    CHECK_EQ(side_frames(), 0);
-    CHECK_EQ(mm_pmm_free_frames(&machine.pmm), 6);
-    CHECK_EQ(mm_pmm_check(&machine.pmm, NULL), 0);
 }
 
 /* Nothing is left for a page: the request fails, and what was free stays free. */
