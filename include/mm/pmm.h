@@ -225,8 +225,9 @@ MM_NODISCARD static inline enum mm_err mm_pmm_init(struct mm_pmm *pmm,
  *          nor had the depots, parked CPUs and this one (unless the call interrupted this CPU in
  *          the middle of another one); each other CPU may have had up to 320 frames. With TRY_HARD,
  *          if each CPU answered (mm_pmm_drain()): at an instant within the call nothing that fits
- *          was free anywhere. A block lies in one zone and one node, unless nodes meet within 2
- *          MiB; a run goes on from one zone or node to the next only if two frames or more of it
+ *          was free anywhere. A block of order 1 to 8 or a run may want one frame more, of its own
+ *          zone and node, for the tables of 64 such chunks. A block lies in one zone and one node,
+ *          unless nodes meet within 2 MiB; a run goes on from one zone or node to the next only if two frames or more of it
  *          lie in the first; MM_FRAME_NO_WAIT looks at this CPU's stock and at the pools alone
  */
 MM_NODISCARD enum mm_err mm_pmm_alloc(struct mm_pmm *pmm, const struct mm_frame_request *request,
