@@ -56,13 +56,18 @@ static enum mm_err start_pmm(struct start *s)
         .window = &mm->window,
         .cpu_count = s->cpu_count,
         .pin = s->pin,
+        .flags = s->pmm_flags,
+        .distance_nodes = s->distance_nodes,
+        .distance = s->distance,
+        .reserve_frames = s->reserve_frames,
+        .hotplug_bytes = s->hotplug_bytes,
     };
     struct mm_frame_source frames;
     mm_phys_t meta;
     enum mm_err err;
 
     s->why.stage = MM_START_PMM;
-    err = mm_pmm_meta_bytes(&mm->map, s->cpu_count, &config.meta_bytes);
+    err = mm_pmm_meta_bytes(&config, &config.meta_bytes);
     if (err != MM_OK)
         return start_note(s, err, "cannot size the metadata of the PMM", 0);
     request.bytes = config.meta_bytes;
@@ -155,6 +160,11 @@ enum mm_err mm_start_abi(struct mm *mm, const struct mm_start_info *info,
         s.old_root = mm_mmu_root();
         s.root = info->root;
         s.pin = info->pin;
+        s.pmm_flags = info->pmm_flags;
+        s.distance = info->distance;
+        s.distance_nodes = info->distance_nodes;
+        s.reserve_frames = info->reserve_frames;
+        s.hotplug_bytes = info->hotplug_bytes;
         s.cpu_count = info->cpu_count != 0 ? info->cpu_count : 1;
         s.heap_limit_bytes = info->heap_limit_bytes;
         s.secret = info->secret;

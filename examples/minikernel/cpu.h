@@ -10,6 +10,7 @@
 #define CR4_LA57  (UINT64_C(1) << 12)
 #define CR0_WP    (UINT64_C(1) << 16)
 #define EFER_NXE  (UINT64_C(1) << 11)
+#define RFLAGS_TF (UINT64_C(1) << 8)
 #define RFLAGS_IF (UINT64_C(1) << 9)
 
 static inline void port_write8(uint16_t port, uint8_t value)
@@ -79,6 +80,17 @@ static inline void interrupts_on(void)
 static inline void interrupts_off(void)
 {
     __asm__ volatile("cli" : : : "memory");
+}
+
+/* A debug trap after each instruction from here on, or no more. */
+static inline void single_steps_on(void)
+{
+    __asm__ volatile("pushfq\n\torq $0x100, (%%rsp)\n\tpopfq" : : : "memory", "cc");
+}
+
+static inline void single_steps_off(void)
+{
+    __asm__ volatile("pushfq\n\tandq $~0x100, (%%rsp)\n\tpopfq" : : : "memory", "cc");
 }
 
 static inline void wait_for_interrupt(void)

@@ -6,6 +6,7 @@
 
 #include <stdint.h>
 
+#define VECTOR_DEBUG         1
 #define VECTOR_NMI           2
 #define VECTOR_BREAKPOINT    3
 #define VECTOR_DOUBLE_FAULT  8

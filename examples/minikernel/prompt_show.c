@@ -3,7 +3,7 @@
  *
  * Problem     What has libmm made of this machine?
  * Idea        The public queries and statistics of each layer, a line for each fact.
- * Invariants  Nothing is changed here.
+ * Invariants  Nothing is changed here, but that stocks of frames go back to their pools.
  * Locking     None.
  * Cost        That of the queries: O(RAM / 2 MiB), O(tables), O(blocks of the heap).
  * Rejected    Reading fields of the objects: tools/gdb does that.
@@ -23,12 +23,30 @@ void command_map(const struct words *words)
     memory_print_map();
 }
 
-static void print_blocks(const struct mm_pmm_stats *stats)
+static void print_stock(const struct mm_pmm_stats *stats)
 {
+    kprintf("  in stock %lu: %lu in magazines, %lu in depots, %lu zeroed\n",
+            stats->magazine_frames + stats->depot_frames + stats->zeroed_frames,
+            stats->magazine_frames, stats->depot_frames, stats->zeroed_frames);
+    kprintf("  in the pools %lu whole chunks of 2 MiB; side tables of the PMM: %lu frame%s\n",
+            stats->whole_chunks, stats->side_frames, words_plural(stats->side_frames));
+}
+
+static void print_blocks(void)
+{
+    struct mm_pmm_blocks blocks;
+
+    mm_pmm_get_blocks(&mm_default.pmm, &blocks);
     kprintf("  aligned free blocks, also inside larger ones, by order:");
     for (unsigned order = 0; order <= MM_ORDER_MAX; order++) {
-        if (stats->free_blocks[order])
-            kprintf(" %u:%lu", order, stats->free_blocks[order]);
+        if (blocks.free_blocks[order])
+            kprintf(" %u:%lu", order, blocks.free_blocks[order]);
+    }
+    kprintf("\n  percent of free memory that is in no such block:");
+    for (unsigned order = 1; order <= MM_ORDER_MAX; order++) {
+        unsigned permille = blocks.unusable_permille[order];
+
+        kprintf(" %u:%u.%u", order, permille / 10, permille % 10);
     }
     kprintf("\n");
 }
@@ -64,8 +82,9 @@ void command_pmm(const struct words *words)
     for (unsigned zone = 0; zone < MM_ZONES; zone++)
         kprintf("  %-12s %8lu managed %8lu free\n", zones[zone], stats.zone_managed_frames[zone],
                 stats.zone_free_frames[zone]);
-    print_blocks(&stats);
-    print_frame_runs();
+    print_stock(&stats);
+    print_frame_runs(); /* brings home what is in stock: blocks hold all that is free */
+    print_blocks();
     kprintf("  metadata %lu bytes; %lu calls refused\n", stats.meta_bytes, stats.misuse_count);
 }
 

@@ -3,10 +3,11 @@
  *
  * Problem     Some faults show only when nothing is left: a reserved frame in the pool, a frame
  *             handed out twice, one that never comes back.
- * Idea        Take everything in large blocks, then in frames, then below 1 MiB. The ledger of what
- *             was taken lies in frames that were taken too. Each block is held against what the
- *             kernel knows to be in use, and each frame is stamped; the stamps are read again before
- *             the frees. Not on large machines: the emulator would have to find all that memory.
+ * Idea        Take everything in large blocks, then in frames, then what is kept in reserve, then
+ *             below 1 MiB. The ledger of what was taken lies in frames that were taken too. Each
+ *             block is held against what the kernel knows to be in use, and each frame is stamped;
+ *             the stamps are read again before the frees. Not on large machines: the emulator would
+ *             have to find all that memory.
  */
 #include "cpu.h"
 #include "image.h"
@@ -18,6 +19,7 @@
 #define STAMP_BELOW    (256 * MIB)
 #define LEDGER_ENTRIES 255u
 #define NO_PAGE        ~UINT64_C(0)
+#define FLOOR_FROM     256u /* so many frames above 16 MiB keep one below */
 
 /* One frame of the list of what was taken. */
 struct ledger {
@@ -51,6 +53,8 @@ static void check_not_taken(uint64_t phys, uint64_t frames)
     CHECK_EQUAL(range.type, MM_MEM_USABLE);
     CHECK(phys > 0 && (phys >= MIB || phys + bytes <= 0xa0000));
     CHECK(phys != mm_default.kernel.root.raw);
+    for (unsigned i = 0; i < 2; i++)
+        CHECK(test_retired[i] - phys >= bytes || test_retired[i] == 0);
 }
 
 static void stamp(uint64_t phys, uint64_t frames)
@@ -79,8 +83,9 @@ static bool take_block(const struct mm_frame_request *request, uint64_t *phys)
 /* Makes room in the ledger; false when no frame is left for that. */
 static bool open_ledger(uint64_t *ledger)
 {
-    static const struct mm_frame_request any = {.order = 0};
-    static const struct mm_frame_request low = {.order = 0, .highest = MM_PHYS(0xfffff)};
+    static const struct mm_frame_request any = {.flags = MM_FRAME_RESERVE};
+    static const struct mm_frame_request low = {.highest = MM_PHYS(0xfffff),
+                                                .flags = MM_FRAME_RESERVE};
     uint64_t phys;
 
     if (*ledger != NO_PAGE && ledger_at(*ledger)->count < LEDGER_ENTRIES)
@@ -133,15 +138,31 @@ static uint64_t give_all(uint64_t ledger, bool stamped)
     return frames;
 }
 
+/* Ordinary requests have taken all that they may have. */
+static void check_floor(void)
+{
+    struct mm_frame_request request = {.highest = MM_HIGHEST_16M};
+    struct mm_pmm_stats stats;
+    uint64_t above;
+
+    mm_pmm_get_stats(&mm_default.pmm, &stats);
+    above = stats.zone_managed_frames[MM_ZONE_DMA32] + stats.zone_managed_frames[MM_ZONE_HIGH];
+    CHECK_EQUAL(stats.zone_free_frames[MM_ZONE_HIGH], 0);
+    CHECK_EQUAL(stats.zone_free_frames[MM_ZONE_DMA] > 0, above >= FLOOR_FROM);
+    if (stats.zone_free_frames[MM_ZONE_DMA] > 0) /* a device still gets what it can reach */
+        test_free(test_take(&request), 1);
+}
+
 SELFTEST_LAST(last_all_memory_can_be_taken_and_comes_back)
 {
     static const struct mm_frame_request requests[] = {
         {.order = MM_ORDER_2M},
         {.order = 4},
-        {.order = 0},
-        {.order = 0, .highest = MM_PHYS(0xfffff)},
+        {.order = 0},                /* what is in stock, too */
+        {.flags = MM_FRAME_RESERVE}, /* the floors of the lower zones */
+        {.highest = MM_PHYS(0xfffff), .flags = MM_FRAME_RESERVE},
     };
-    struct mm_pmm_stats stats;
+    struct mm_pmm_stats stats, empty;
     uint64_t ledger = NO_PAGE;
     uint64_t taken = 0;
     bool stamped;
@@ -149,10 +170,15 @@ SELFTEST_LAST(last_all_memory_can_be_taken_and_comes_back)
     snapshot_take(&snapshot_before);
     mm_pmm_get_stats(&mm_default.pmm, &stats);
     stamped = stats.managed_frames * MM_FRAME_BYTES < STAMP_BELOW;
-    for (unsigned i = 0; i < sizeof(requests) / sizeof(requests[0]); i++)
+    for (unsigned i = 0; i < sizeof(requests) / sizeof(requests[0]); i++) {
+        if (requests[i].flags == MM_FRAME_RESERVE && requests[i].highest.raw == 0)
+            check_floor();
         taken += take_all(&requests[i], &ledger, stamped);
+    }
     CHECK_EQUAL(mm_pmm_free_frames(&mm_default.pmm), 0);
     CHECK_EQUAL(taken, stats.free_frames);
+    mm_pmm_get_stats(&mm_default.pmm, &empty);
+    taken -= empty.side_frames - stats.side_frames;         /* nobody's to give back */
     CHECK(mm_heap_alloc(&mm_default.heap, 100000) == NULL); /* nothing left for the others */
     CHECK_EQUAL(test_try_map(TEST_LOW, 0x1000, MM_FRAME_BYTES, MM_PROT_READ), MM_ERR_NO_MEMORY);
     CHECK(taken_changed() == NULL);

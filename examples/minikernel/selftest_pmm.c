@@ -10,6 +10,7 @@
 #include "snapshot.h"
 
 #define MANY 200
+#define BULK 1000
 
 static enum mm_err take(const struct mm_frame_request *request, uint64_t *out)
 {
@@ -22,18 +23,6 @@ static enum mm_err take(const struct mm_frame_request *request, uint64_t *out)
     return err;
 }
 
-static void check_owned(uint64_t first, uint64_t frames)
-{
-    for (uint64_t i = 0; i < frames; i++) {
-        struct mm_frame_info info;
-
-        mm_pmm_query(&mm_default.pmm, mm_phys(first + i * MM_FRAME_BYTES), &info);
-        CHECK_EQUAL(info.state, MM_FRAME_ALLOCATED);
-        CHECK_EQUAL(info.first.raw, first);
-        CHECK_EQUAL(info.count_frames, frames);
-    }
-}
-
 SELFTEST(pmm_gives_blocks_of_all_orders)
 {
     snapshot_take(&snapshot_before);
@@ -42,7 +31,7 @@ SELFTEST(pmm_gives_blocks_of_all_orders)
         uint64_t first = test_block(order);
 
         CHECK_EQUAL(first % bytes, 0);
-        check_owned(first, UINT64_C(1) << order);
+        test_owned(first, UINT64_C(1) << order);
         test_direct(first)[0] = first;
         test_direct(first + bytes - MM_FRAME_BYTES)[511] = ~first;
         test_free(first, UINT64_C(1) << order);
@@ -59,14 +48,14 @@ SELFTEST(pmm_gives_no_frame_twice)
         frames[i] = test_frame();
         CHECK(frames[i] >= MIB);
         test_direct(frames[i])[0] = i;
-        check_owned(frames[i], 1);
+        test_owned(frames[i], 1);
     }
     for (uint64_t i = 0; i < MANY; i++)
         CHECK_EQUAL(test_direct(frames[i])[0], i);
     for (uint64_t i = 0; i < MANY; i += 2)
         test_free(frames[i], 1);
     for (uint64_t i = 1; i < MANY; i += 2)
-        check_owned(frames[i], 1);
+        test_owned(frames[i], 1);
     for (uint64_t i = 1; i < MANY; i += 2)
         test_free(frames[i], 1);
     CHECK(snapshot_unchanged());
@@ -81,7 +70,7 @@ SELFTEST(pmm_gives_runs_of_any_length)
         uint64_t first = test_run(lengths[i]);
 
         CHECK_EQUAL(first % MM_FRAME_BYTES, 0);
-        check_owned(first, lengths[i]);
+        test_owned(first, lengths[i]);
         test_free(first, lengths[i]);
     }
     CHECK(snapshot_unchanged());
@@ -106,6 +95,49 @@ SELFTEST(pmm_respects_limits)
         test_free(first, 3);
     }
     CHECK(snapshot_unchanged());
+}
+
+/* Single frames and blocks, of every zone: nobody gets memory that a device cannot reach. */
+SELFTEST(pmm_serves_each_zone_from_below_its_limit)
+{
+    static const uint64_t limits[] = {MIB, 16 * MIB, UINT64_C(1) << 32};
+
+    snapshot_take(&snapshot_before);
+    for (unsigned i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
+        for (unsigned order = 0; order <= 4; order++) {
+            struct mm_frame_request request = {.order = (uint8_t)order,
+                                               .highest = mm_phys(limits[i] - 1),
+                                               .flags = MM_FRAME_RESERVE};
+            struct mm_frame_info info;
+            uint64_t first;
+
+            if (take(&request, &first) != MM_OK) {
+                CHECK(limits[i] == MIB && !test_has_low_run(UINT64_C(2) << order));
+                continue;
+            }
+            CHECK(first + (MM_FRAME_BYTES << order) <= limits[i]);
+            mm_pmm_query(&mm_default.pmm, mm_phys(first), &info);
+            CHECK(info.zone <= i && (info.zone == MM_ZONE_LOW) == (i == 0));
+            test_free(first, UINT64_C(1) << order);
+        }
+    }
+    CHECK(snapshot_unchanged());
+}
+
+/* Ordinary requests are served from above: memory that few can use is kept for them. */
+SELFTEST(pmm_spares_the_lower_zones)
+{
+    struct mm_pmm_stats stats;
+    struct mm_frame_info info;
+    unsigned best = MM_ZONE_HIGH;
+    uint64_t block = test_block(4);
+
+    mm_pmm_get_stats(&mm_default.pmm, &stats);
+    while (stats.zone_free_frames[best] < 16)
+        best--;
+    mm_pmm_query(&mm_default.pmm, mm_phys(block), &info);
+    CHECK_EQUAL(info.zone, best);
+    test_free(block, 16);
 }
 
 SELFTEST(pmm_respects_alignment_and_boundary)
@@ -197,10 +229,34 @@ SELFTEST(pmm_gives_and_takes_in_bulk)
     snapshot_take(&snapshot_before);
     CHECK_EQUAL(mm_pmm_alloc_bulk(&mm_default.pmm, NULL, 48, frames), MM_OK);
     for (unsigned i = 0; i < 48; i++)
-        check_owned(frames[i].raw, 1);
+        test_owned(frames[i].raw, 1);
     bad = frames[20];
     test_free(bad.raw, 1);
     CHECK_REPORTED(mm_pmm_free_bulk(&mm_default.pmm, frames, 48), MM_ERR_MISUSE);
+    CHECK(snapshot_unchanged());
+}
+
+SELFTEST(pmm_gives_many_frames_at_once_or_none)
+{
+    static mm_phys_t frames[BULK];
+    struct mm_frame_request low = {.highest = MM_HIGHEST_16M};
+    uint64_t free;
+
+    snapshot_take(&snapshot_before);
+    free = mm_pmm_free_frames(&mm_default.pmm);
+    CHECK_EQUAL(mm_pmm_alloc_bulk(&mm_default.pmm, &low, BULK, frames), MM_OK);
+    CHECK_EQUAL(mm_pmm_free_frames(&mm_default.pmm), free - BULK);
+    for (unsigned i = 0; i < BULK; i++) {
+        CHECK(frames[i].raw >= MIB && frames[i].raw < 16 * MIB);
+        test_owned(frames[i].raw, 1);
+        test_direct(frames[i].raw)[0] = i;
+    }
+    for (unsigned i = 0; i < BULK; i++)
+        CHECK_EQUAL(test_direct(frames[i].raw)[0], i); /* each is there once */
+    CHECK_EQUAL(mm_pmm_free_bulk(&mm_default.pmm, frames, BULK), MM_OK);
+    low.highest = mm_phys(MIB + 100 * MM_FRAME_BYTES - 1);
+    low.lowest = mm_phys(MIB);
+    CHECK_EQUAL(mm_pmm_alloc_bulk(&mm_default.pmm, &low, 101, frames), MM_ERR_NO_MEMORY);
     CHECK(snapshot_unchanged());
 }
 
@@ -217,7 +273,7 @@ SELFTEST(pmm_survives_random_use)
         unsigned i = (unsigned)(test_random(&seed) % 64);
 
         if (owned[i].frames) {
-            check_owned(owned[i].first, owned[i].frames);
+            test_owned(owned[i].first, owned[i].frames);
             test_free(owned[i].first, owned[i].frames);
             owned[i].frames = 0;
         } else if (test_random(&seed) % 2) {

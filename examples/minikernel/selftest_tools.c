@@ -4,7 +4,7 @@
  * Problem     Each test takes frames, maps and touches them; the checks around that would hide
  *             what the test is about.
  * Idea        One function per step that fails the test itself when the step does not work.
- * Invariants  Nothing here keeps state.
+ * Invariants  Nothing here keeps state, but for the frames that nobody may see again.
  * Locking     None.
  * Cost        None to speak of.
  * Rejected    Fixtures: which frames a test owns should be seen in the test.
@@ -13,6 +13,8 @@
 
 #include "fault.h"
 #include "idt.h"
+
+uint64_t test_retired[2];
 
 uint64_t test_frame(void)
 {
@@ -43,6 +45,26 @@ uint64_t test_run(uint64_t frames)
 void test_free(uint64_t phys, uint64_t frames)
 {
     CHECK(mm_pmm_free(&mm_default.pmm, mm_phys(phys), frames) == MM_OK);
+}
+
+uint64_t test_take(const struct mm_frame_request *request)
+{
+    mm_phys_t first = mm_phys(0);
+
+    CHECK_EQUAL(mm_pmm_alloc(&mm_default.pmm, request, &first), MM_OK);
+    return first.raw;
+}
+
+void test_owned(uint64_t first, uint64_t frames)
+{
+    for (uint64_t i = 0; i < frames; i++) {
+        struct mm_frame_info info;
+
+        mm_pmm_query(&mm_default.pmm, mm_phys(first + i * MM_FRAME_BYTES), &info);
+        CHECK_EQUAL(info.state, MM_FRAME_ALLOCATED);
+        CHECK_EQUAL(info.first.raw, first);
+        CHECK_EQUAL(info.count_frames, frames);
+    }
 }
 
 bool test_has_low_run(uint64_t frames)

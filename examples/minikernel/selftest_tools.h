@@ -35,6 +35,15 @@ uint64_t test_block(unsigned order);
 uint64_t test_run(uint64_t frames);
 void test_free(uint64_t phys, uint64_t frames);
 
+/* A request that must succeed; its frames are the caller's. */
+uint64_t test_take(const struct mm_frame_request *request);
+
+/* The PMM knows [first, first + frames) as one allocation. */
+void test_owned(uint64_t first, uint64_t frames);
+
+/* Frames that a test has retired: nobody may get them any more. 0 = none. */
+extern uint64_t test_retired[2];
+
 /* Is there a free run of so many frames below 1 MiB? Firmware and boot loader may have it all. */
 bool test_has_low_run(uint64_t frames);
 

@@ -19,9 +19,9 @@ extern "C" {
  * Something is wrong, but libmm has refused it and its state is sound. Print it, count it, or
  * stop; returning goes on.
  *
- * Context  the context of the call that found it: any CPU, perhaps an interrupt; no lock of libmm
- *          is held, so calling back into libmm is allowed, but a report inside a report is yours
- *          to stop
+ * Context  the context of the call that found it: any CPU, perhaps an interrupt, NMI if you free
+ *          there; no lock of libmm is held, so calling back into libmm is allowed as far as that
+ *          context may, but a report inside a report is yours to stop
  */
 void mm_host_report(const struct mm_report *report);
 
@@ -52,19 +52,29 @@ void mm_host_shootdown(const struct mm_cpuset *cpus, void (*serve)(const void *r
                        const void *request);
 
 /*
- * Run `fn(arg)` once on `cpu`, which may be the caller's own, and return when it has finished.
- * For per-CPU stocks that another CPU wants back; this version has none and never calls it.
+ * Run `fn(arg)` once on `cpu`, which may be the caller's own, and return when it has finished. The
+ * PMM asks so for the frames that other CPUs have in stock: MM_FRAME_TRY_HARD, mm_pmm_drain() with
+ * MM_DRAIN_WAIT, mm_pmm_retire(). Usually an inter-processor interrupt whose handler calls fn.
+ * Several CPUs may be in here at once, and may want each other: serve what others ask of you while
+ * waiting. What the caller stored before must be seen by fn, and the reverse afterwards.
  *
- * Returns  MM_OK | MM_ERR_HOST (no such CPU, or it does not answer)
+ * fn takes locks of libmm with interrupts off, and may report. It waits for no CPU, and it must run
+ * on `cpu` itself: in an interrupt handler or a thread that stays there, not in NMI.
+ *
+ * Returns  MM_OK | MM_ERR_HOST (no such CPU, or it does not answer): those frames then stay where
+ *          they are, and the call that wanted them may fail
  * Context  thread, interrupts on, no lock of libmm held
+ * Cost     yours; once for each CPU that uses the PMM, is not parked and has not answered by itself
  */
 MM_NODISCARD enum mm_err mm_host_run_on(unsigned cpu, void (*fn)(void *arg), void *arg);
 
 /*
  * The index of this CPU: 0 to cpu_count - 1, dense, the same for the life of the kernel. It must
- * work before the first call that takes a lock: every call on a PMM, space, arena or heap.
- * Called with interrupts off. Costs every operation, so make it short (one gs-relative load), or
- * inline it into the archive: MM_CPU_HEADER names a header of yours, seen by libmm's sources.
+ * work before the first call on a PMM, space, arena or heap. Called in any context, NMI included;
+ * with interrupts off, or where the PMM's pin (enum mm_pin) lets the thread stay or does not mind.
+ * Costs every operation, so make it short (one gs-relative load), or inline it into the archive:
+ * MM_CPU_HEADER names a header of yours, seen by libmm's sources. With MM_HOST_PREEMPT it has
+ * mm_host_preempt_off() and mm_host_preempt_on() as well, for MM_PIN_PREEMPT.
  */
 #ifndef MM_CPU_HEADER
 unsigned mm_host_cpu(void);

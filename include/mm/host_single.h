@@ -49,6 +49,7 @@ void mm_host_shootdown(const struct mm_cpuset *cpus, void (*serve)(const void *r
         MM_HOST_STOP();
 }
 
+/* Here the only CPU asks itself, in a drain that waits: for what its own interrupted thread has. */
 enum mm_err mm_host_run_on(unsigned cpu, void (*fn)(void *arg), void *arg)
 {
     if (cpu != 0)

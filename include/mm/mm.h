@@ -122,7 +122,7 @@ struct mm_start_info {
     uint32_t entry_bytes; /* E820: 20 or 24; EFI: DescriptorSize */
     uint32_t cpu_count;   /* 0 = 1 */
     uint32_t entry_version; /* EFI: DescriptorVersion */
-    uint32_t unused;
+    uint32_t pmm_flags;     /* MM_PMM_*, as those below for struct mm_pmm_config */
 
     const struct mm_image_segment *segment; /* the image: reserved, and mapped under an own root */
     const struct mm_keep *keep;             /* what else an own root maps */
@@ -137,6 +137,15 @@ struct mm_start_info {
     const struct mm_layout *layout; /* NULL = mm_layout_default() */
     enum mm_root_mode root;
     enum mm_pin pin;
+    uint64_t reserve_frames; /* kept back for page tables and whoever says MM_FRAME_RESERVE, beside
+                              * the floors of the lower zones */
+    uint64_t hotplug_bytes;  /* RAM that mm_pmm_add_ram() may bring later. The direct map does not
+                              * show it: map it before that, in a
+                              * place that mm.window has covered since start-up */
+    const uint8_t *distance; /* of the map's nodes; NULL = every other node is as far. Looked at
+                              * under the new root, so it lies in the image or the keep list */
+    uint32_t distance_nodes; /* rows of `distance`, or 0 */
+    uint32_t unused;
     uint64_t heap_limit_bytes; /* 0 = none */
     uint64_t secret;           /* random if the kernel has a source; see struct mm_heap_config */
 };

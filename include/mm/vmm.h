@@ -147,8 +147,11 @@ MM_NODISCARD enum mm_err mm_cpu_init(struct mm_vmm *vmm, unsigned cpu);
  * then has ended, or mm_host_shootdown() drops CPUs that are gone from its set, also while it
  * waits: such a CPU has nothing to flush.
  *
+ * What it has in stock of the PMM that the VMM was given goes back to the pools. If it uses that PMM
+ * once more, mm_pmm_park() comes after that.
+ *
  * Returns  MM_OK | MM_ERR_BAD_ARG
- * Context  the CPU itself, interrupts off
+ * Context  the CPU itself, interrupts off; O(frames in stock)
  */
 enum mm_err mm_cpu_exit(struct mm_vmm *vmm, unsigned cpu);
 

@@ -221,12 +221,26 @@ bool fake_port_frame_map_fails(void)
 {
     if (fake_machine.frame_map_fail < 0)
         return false;
-    return fake_machine.frame_map_fail-- == 0;
+    if (fake_machine.frame_map_fail > 0 || !fake_machine.frame_map_fails_on)
+        return fake_machine.frame_map_fail-- == 0;
+    return true;
 }
 
 void fake_frame_map_fail(uint64_t skip)
 {
     fake_machine.frame_map_fail = (int64_t)skip;
+    fake_machine.frame_map_fails_on = false;
+}
+
+void fake_frame_map_fail_on(uint64_t skip)
+{
+    fake_machine.frame_map_fail = (int64_t)skip;
+    fake_machine.frame_map_fails_on = true;
+}
+
+void fake_frame_map_works(void)
+{
+    fake_machine.frame_map_fail = -1;
 }
 
 void fake_port_frame_mapped(void)

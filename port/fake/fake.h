@@ -176,6 +176,10 @@ void fake_counts_clear(void);
 /* Let the map of a frame fail once, after `skip` more that succeed. */
 void fake_frame_map_fail(uint64_t skip);
 
+/* Let that one fail, and all after it until fake_frame_map_works(). */
+void fake_frame_map_fail_on(uint64_t skip);
+void fake_frame_map_works(void);
+
 /* ---- interrupts ---- */
 
 /*

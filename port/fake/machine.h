@@ -45,6 +45,7 @@ struct fake_machine {
     bool user;
     struct fake_counts count;
     int64_t frame_map_fail; /* -1 = never */
+    bool frame_map_fails_on;
     void (*interrupt)(void *arg);
     void *interrupt_arg;
     int64_t interrupt_skip; /* -1 = at each point */

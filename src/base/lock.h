@@ -41,6 +41,21 @@ static inline mm_lock_guard_t mm_lock_take(struct mm_lock *lock)
     return guard;
 }
 
+/* Take it if that needs no waiting: for NMI, which may have interrupted the holder. */
+static inline bool mm_lock_try(struct mm_lock *lock, mm_lock_guard_t *out)
+{
+    mm_lock_guard_t guard = {mm_cpu_guard()};
+    uint32_t serving = mm_load_acquire_u32(&lock->serving); /* pairs with mm_lock_release() */
+
+    if (!mm_compare_swap_acq_rel_u32(&lock->ticket, &serving, serving + 1)) {
+        mm_cpu_unguard(guard.interrupts);
+        return false;
+    }
+    mm_store_relaxed_u32(&lock->owner, mm_cpu_index() + 1);
+    *out = guard;
+    return true;
+}
+
 static inline void mm_lock_release(struct mm_lock *lock, mm_lock_guard_t guard)
 {
     uint32_t next = mm_load_relaxed_u32(&lock->serving) + 1;

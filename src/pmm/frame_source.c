@@ -2,22 +2,25 @@
  * frame_source.c - the PMM as a source of page-table frames.
  *
  * Problem     The VMM takes table frames before there is a PMM and after; it must not know which.
- * Idea        Three functions over a context. `owns` says what may be freed: an adopted root has
- *             tables that never came from here.
- * Invariants  A frame is owned exactly while it is managed and allocated.
- * Locking     mm_pmm.lock, inside each call.
+ * Idea        Three functions over a context. Tables may use the reserve: half a mapping helps
+ *             nobody. `owns` says what may be freed: an adopted root has tables that never came
+ *             from here.
+ * Invariants  A frame is owned exactly while it is managed and allocated; who asks knows that it is
+ *             not in stock, since it is linked somewhere.
+ * Locking     The pool's lock, to look.
  * Cost        As mm_pmm_alloc_frame(), mm_pmm_free_frame().
- * Rejected    Recording who allocated a frame: two bits per frame would become two words.
+ * Rejected    Recording who allocated a frame: side tables for all.
  */
-#include "base/lock.h"
 #include "base/report.h"
 #include "pmm/pmm_internal.h"
 
 static enum mm_err pmm_source_alloc(void *context, mm_phys_t *out)
 {
+    static const struct mm_frame_request reserved = {.flags = MM_FRAME_RESERVE};
     struct mm_pmm *pmm = context;
+    enum mm_err err = mm_pmm_alloc_frame(pmm, out);
 
-    return mm_pmm_alloc_frame(pmm, out);
+    return err == MM_ERR_NO_MEMORY ? mm_pmm_alloc(pmm, &reserved, out) : err;
 }
 
 static void pmm_source_free(void *context, mm_phys_t frame)
@@ -30,17 +33,19 @@ static void pmm_source_free(void *context, mm_phys_t frame)
 static bool pmm_source_owns(void *context, mm_phys_t frame)
 {
     struct mm_pmm *pmm = context;
-    const struct mm_pmm_region *region = mm_region_of(pmm, mm_frame_of(frame));
+    struct mm_pmm_pool *pool;
+    struct mm_place place;
     mm_lock_guard_t guard;
-    bool owns;
+    uint64_t allocated;
 
-    if (region == NULL)
+    if (!mm_place_of(pmm, mm_frame_of(frame), &place))
         return false;
-    guard = mm_lock_take(&pmm->lock);
-    owns = mm_region_has(pmm, region, MM_BITS_MANAGED, mm_frame_of(frame)) &&
-           !mm_region_has(pmm, region, MM_BITS_FREE, mm_frame_of(frame));
-    mm_lock_release(&pmm->lock, guard);
-    return owns;
+    pool = mm_pool_of(pmm, place.region);
+    guard = mm_lock_take(&pool->lock);
+    allocated = mm_chunk_managed(pmm, place.chunk, place.index / 64) &
+                ~mm_chunk_bits(pmm, place.chunk)[place.index / 64];
+    mm_lock_release(&pool->lock, guard);
+    return (allocated >> (place.index % 64) & 1) != 0;
 }
 
 struct mm_frame_source mm_pmm_frame_source(struct mm_pmm *pmm)

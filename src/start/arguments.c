@@ -51,14 +51,20 @@ static enum mm_err check_lists(struct start *s)
 
     if ((info->segment == NULL && info->segment_count != 0) ||
         (info->keep == NULL && info->keep_count != 0) ||
-        (info->reserve == NULL && info->reserve_count != 0))
+        (info->reserve == NULL && info->reserve_count != 0) ||
+        (info->distance == NULL && info->distance_nodes != 0))
         return start_note(s, MM_ERR_BAD_ARG, "a list is NULL but its count is not 0", 0);
     if (info->cpu_count > MM_CPUS_MAX)
         return start_note(s, MM_ERR_BAD_ARG, "more CPUs than MM_CPUS_MAX", info->cpu_count);
     if (info->root != MM_ROOT_OWN && info->root != MM_ROOT_ADOPT)
         return start_note(s, MM_ERR_BAD_ARG, "unknown root mode", (uint64_t)info->root);
-    if (info->pin != MM_PIN_IRQ)
-        return start_note(s, MM_ERR_UNSUPPORTED, "this pin is not built yet", (uint64_t)info->pin);
+    if ((unsigned)info->pin > MM_PIN_NONE) /* whether it is built the PMM knows */
+        return start_note(s, MM_ERR_BAD_ARG, "unknown pin", (uint64_t)info->pin);
+    if ((info->pmm_flags & ~MM_PMM_NO_FLOORS) != 0)
+        return start_note(s, MM_ERR_BAD_ARG, "unknown flag of the PMM", info->pmm_flags);
+    if (info->distance_nodes > MM_NODES_MAX)
+        return start_note(s, MM_ERR_BAD_ARG, "distances of more than MM_NODES_MAX nodes",
+                          info->distance_nodes);
     if (info->window.count == 0 || info->window.count > MM_WINDOW_PIECES)
         return start_note(s, MM_ERR_BAD_ARG, "the window is empty", 0);
     return MM_OK;

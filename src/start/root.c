@@ -149,8 +149,8 @@ enum mm_err mm_start_root(struct start *s)
 
 /*
  * Each page of `object` that translates under the loaded root must lead to the same frame under
- * the new one, writable. What does not translate now is not an address of this machine's (a
- * simulated one reaches *mm by other means).
+ * the new one, writable unless `read_only` is NULL. What does not translate now is not an address
+ * of this machine's (a simulated one reaches *mm by other means).
  */
 static enum mm_err check_object(struct start *s, const void *object, uint64_t bytes,
                                 const char *elsewhere, const char *read_only)
@@ -169,7 +169,7 @@ static enum mm_err check_object(struct start *s, const void *object, uint64_t by
         if (mm_space_translate(&s->mm->kernel, virt, &after, NULL) != MM_OK ||
             before.phys.raw != after.phys.raw)
             return start_note(s, MM_ERR_NOT_FOUND, elsewhere, virt.raw);
-        if ((after.prot & MM_PROT_WRITE) == 0)
+        if (read_only != NULL && (after.prot & MM_PROT_WRITE) == 0)
             return start_note(s, MM_ERR_POLICY, read_only, virt.raw);
     }
     return MM_OK;
@@ -211,6 +211,10 @@ enum mm_err mm_start_verify(struct start *s)
         err = check_object(s, mm->map.range, mm->map.capacity * sizeof *mm->map.range,
                            "the memory map would not be mapped alike under the new root",
                            "the memory map would not be writable under the new root");
+    if (err == MM_OK)
+        err =
+            check_object(s, s->distance, (uint64_t)s->distance_nodes * s->distance_nodes,
+                         "the nodes' distances would not be mapped alike under the new root", NULL);
     if (err == MM_OK)
         err = check_object(s, s, sizeof *s, anchor_fault(MM_ANCHOR_STACK, MM_ERR_NOT_FOUND),
                            anchor_fault(MM_ANCHOR_STACK, MM_ERR_POLICY));

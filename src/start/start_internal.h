@@ -33,6 +33,11 @@ struct start {
     enum mm_root_mode root;
     enum mm_pin pin;
     uint32_t cpu_count;
+    uint32_t pmm_flags;
+    uint32_t distance_nodes;
+    const uint8_t *distance; /* verified to be there under the new root */
+    uint64_t reserve_frames;
+    uint64_t hotplug_bytes;
     uint64_t heap_limit_bytes;
     uint64_t secret;
 };

@@ -164,5 +164,9 @@ enum mm_err mm_cpu_exit(struct mm_vmm *vmm, unsigned cpu)
         mm_cpuset_remove(&space->cpus, cpu);
         mm_space_unhold(space);
     }
+    if (vmm->pmm != NULL) { /* last: unholding a space may free frames */
+        (void)mm_pmm_drain(vmm->pmm, 0);
+        mm_pmm_park(vmm->pmm);
+    }
     return MM_OK;
 }

@@ -202,6 +202,30 @@ TEST(marked_frame_is_never_handed_out_and_keeps_its_bytes)
     CHECK_EQ(mm_check(&mm_default, NULL), 0);
 }
 
+/* The pages behind the first one that was taken are free, and in this CPU's stock. */
+TEST(page_in_stock_can_be_marked_used)
+{
+    struct mm_pmm_stats stats;
+    uint64_t before;
+    uintptr_t page;
+
+    begin();
+    page = (uintptr_t)valen_pages(1);
+    mm_pmm_get_stats(&mm_default.pmm, &stats);
+    CHECK(page != 0 && stats.magazine_frames > 1);
+    CHECK_EQ(frame_info(page + PAGE).state, MM_FRAME_FREE);
+    before = free_frames();
+    valen_mark(page + PAGE, true);
+    CHECK_EQ(frame_info(page + PAGE).state, MM_FRAME_ALLOCATED);
+    CHECK_EQ(free_frames(), before - 1);
+    mm_pmm_get_stats(&mm_default.pmm, &stats);
+    CHECK_EQ(stats.magazine_frames, 0); /* that is where it was */
+    CHECK_EQ(mm_check(&mm_default, NULL), 0);
+    valen_mark(page + PAGE, false);
+    CHECK_EQ(free_frames(), before);
+    CHECK_EQ(mm_test_report_count(), 0);
+}
+
 /* The loop of such kernels over "available" memory; here it is free already. */
 TEST(marking_all_memory_free_after_the_start_gives_nothing_away)
 {

@@ -87,12 +87,14 @@ TEST(null_is_refused_by_the_pmm)
     struct mm_frame_info info = {.state = MM_FRAME_FREE};
     enum mm_frame_state state;
     mm_phys_t frame = mm_phys(42);
+    struct mm_pmm_blocks blocks = {.free_frames = 42};
     uint64_t bytes = 42;
+    uint16_t *tag = NULL;
     struct mm_pmm pmm;
 
     begin();
-    REFUSED(mm_pmm_meta_bytes(NULL, 1, &bytes));
-    REFUSED(mm_pmm_meta_bytes(&mm.map, 1, NULL));
+    REFUSED(mm_pmm_meta_bytes(NULL, &bytes));
+    REFUSED(mm_pmm_meta_bytes(&config, NULL));
     REFUSED(mm_pmm_init(NULL, &config));
     REFUSED(mm_pmm_init(&pmm, NULL));
     REFUSED(mm_pmm_alloc(NULL, &request, &frame));
@@ -102,12 +104,24 @@ TEST(null_is_refused_by_the_pmm)
     REFUSED(mm_pmm_alloc_frame(&mm.pmm, NULL));
     REFUSED(mm_pmm_alloc_bulk(NULL, NULL, 1, &frame));
     REFUSED(mm_pmm_alloc_bulk(&mm.pmm, NULL, 1, NULL));
+    REFUSED(mm_pmm_alloc_zeroed(NULL, &frame));
+    REFUSED(mm_pmm_alloc_zeroed(&mm.pmm, NULL));
     REFUSED(mm_pmm_add(NULL, mm_phys(0), PAGE));
+    REFUSED(mm_pmm_add_ram(NULL, mm_phys(0), MIB(2), 0));
+    REFUSED(mm_pmm_isolate(NULL, mm_phys(0), PAGE));
+    REFUSED(mm_pmm_remove(NULL, mm_phys(0), PAGE));
+    REFUSED(mm_pmm_drain(NULL, 0));
+    REFUSED(mm_pmm_set_cpu_node(NULL, 0, 0));
+    REFUSED(mm_pmm_zero_ahead(NULL));
+    REFUSED(mm_pmm_tag(NULL, frame, true, &tag));
+    REFUSED(mm_pmm_tag(&mm.pmm, frame, true, NULL));
+    mm_pmm_serve(NULL);
+    mm_pmm_park(NULL);
     REFUSED(mm_pmm_retire(NULL, frame));
     REFUSED(mm_pmm_set_watermark(NULL, MM_ZONE_LOW, &mark));
-    REFUSED(mm_pmm_set_watermark(&mm.pmm, MM_ZONE_LOW, NULL));
     REFUSED_ALOUD(mm_pmm_free(NULL, mm_phys(0), 1));
     REFUSED_ALOUD(mm_pmm_free_frame(NULL, mm_phys(0)));
+    REFUSED(mm_pmm_free_no_wait(NULL, mm_phys(0))); /* its answer must be looked at */
     REFUSED_ALOUD(mm_pmm_free_bulk(NULL, &frame, 1));
     REFUSED_ALOUD(mm_pmm_free_bulk(&mm.pmm, NULL, 1));
     REFUSED(mm_pmm_walk(NULL, &frame, &run, &state));
@@ -121,6 +135,13 @@ TEST(null_is_refused_by_the_pmm)
     mm_pmm_get_stats(NULL, &stats);
     CHECK_EQ(stats.free_frames, 0);
     mm_pmm_get_stats(&mm.pmm, NULL);
+    mm_pmm_get_blocks(NULL, &blocks);
+    CHECK_EQ(blocks.free_frames, 0);
+    mm_pmm_get_blocks(&mm.pmm, NULL);
+    mm_pmm_get_node_stats(NULL, 0, &bytes, &bytes);
+    CHECK_EQ(bytes, 0);
+    mm_pmm_get_node_stats(&mm.pmm, 0, NULL, &bytes);
+    mm_pmm_get_node_stats(&mm.pmm, 0, &bytes, NULL);
     CHECK_EQ(mm_pmm_free_frames(NULL), 0);
     ONE_FAULT(mm_pmm_check(NULL, NULL));
     CHECK_EQ(mm_check(&mm, NULL), 0);

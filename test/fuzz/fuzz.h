@@ -26,6 +26,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 #define FUZZ_CHECK(condition) ((condition) ? (void)0 : fuzz_failed(__FILE__, __LINE__, #condition))
 _Noreturn void fuzz_failed(const char *file, int line, const char *what);
 
+/* Called before fuzz_failed() and the sanitizers stop. */
+void fuzz_on_failure(void (*tell)(void));
+
+/* What mm_host_report() was told since the last clear. */
+unsigned fuzz_report_count(void);
+const struct mm_report *fuzz_report_last(void);
+void fuzz_reports_clear(void);
+
 /* The number at data[at], or 0 beyond the end. */
 uint64_t fuzz_number(const uint8_t *data, size_t bytes, size_t at, unsigned width);
 

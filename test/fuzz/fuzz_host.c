@@ -21,8 +21,29 @@
 static struct mm_memmap map;
 static struct mm_mem_range storage[FUZZ_RANGES];
 
+static struct {
+    unsigned count;
+    struct mm_report last;
+} reports;
+static void (*before_failure)(void);
+
+/* Of the sanitizers' runtime, if there is one. */
+extern void __sanitizer_set_death_callback(void (*callback)(void)) __attribute__((weak));
+
+void fuzz_on_failure(void (*tell)(void))
+{
+    before_failure = tell;
+    if (__sanitizer_set_death_callback != NULL)
+        __sanitizer_set_death_callback(tell);
+}
+
 _Noreturn void fuzz_failed(const char *file, int line, const char *what)
 {
+    void (*tell)(void) = before_failure;
+
+    before_failure = NULL;
+    if (tell != NULL)
+        tell();
     fprintf(stderr, "%s:%d: %s\n", file, line, what);
     abort();
 }
@@ -34,6 +55,23 @@ void mm_host_report(const struct mm_report *report)
     FUZZ_CHECK(report->what != NULL && report->where != NULL);
     FUZZ_CHECK(report->kind == MM_REPORT_FIRMWARE || report->kind == MM_REPORT_MISUSE);
     (void)mm_report_format(line, sizeof line, report);
+    reports.count++;
+    reports.last = *report;
+}
+
+unsigned fuzz_report_count(void)
+{
+    return reports.count;
+}
+
+const struct mm_report *fuzz_report_last(void)
+{
+    return &reports.last;
+}
+
+void fuzz_reports_clear(void)
+{
+    reports.count = 0;
 }
 
 void mm_host_panic(const struct mm_report *report)

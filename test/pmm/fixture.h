@@ -63,12 +63,14 @@ static inline void fixture_map(struct fixture *f, const struct fixture_range *ra
     }
 }
 
-static inline void fixture_start(struct fixture *f, const struct mm_window *window)
+/* A PMM over the map, as `wanted` says; map and meta are the fixture's. */
+static inline void fixture_start_as(struct fixture *f, const struct mm_pmm_config *wanted)
 {
-    struct mm_pmm_config config = {.map = &f->map, .window = window, .cpu_count = 1};
+    struct mm_pmm_config config = *wanted;
 
+    config.map = &f->map;
     free(f->meta);
-    CHECK_OK(mm_pmm_meta_bytes(&f->map, 1, &f->meta_bytes));
+    CHECK_OK(mm_pmm_meta_bytes(&config, &f->meta_bytes));
     f->meta = malloc(f->meta_bytes);
     CHECK(f->meta != NULL);
     memset(f->meta, 0xa5, f->meta_bytes);
@@ -77,6 +79,13 @@ static inline void fixture_start(struct fixture *f, const struct mm_window *wind
     config.meta_bytes = f->meta_bytes;
     CHECK_OK(mm_pmm_init(&f->pmm, &config));
     CHECK_EQ(mm_pmm_check(&f->pmm, NULL), 0);
+}
+
+/* One CPU, and no floors: all of memory can be had. */
+static inline void fixture_start(struct fixture *f, const struct mm_window *window)
+{
+    fixture_start_as(
+        f, &(struct mm_pmm_config){.window = window, .cpu_count = 1, .flags = MM_PMM_NO_FLOORS});
 }
 
 #define FIXTURE(f, window, ...)                                     \
@@ -92,21 +101,42 @@ static inline void fixture_start(struct fixture *f, const struct mm_window *wind
         (first), (frames), MM_MEM_USABLE, MM_USE_FREE, 0 \
     }
 
-/* All that a PMM knows, without its lock, the count of refused calls and the search hints. */
-static inline uint64_t state_hash(const struct fixture *f)
-{
-    uint64_t hash = UINT64_C(0xcbf29ce484222325);
-    struct mm_pmm pmm = f->pmm;
-    const unsigned char *part[2] = {f->meta, (const unsigned char *)&pmm};
-    uint64_t bytes[2] = {f->meta_bytes, sizeof pmm};
+/* The same, of a node. */
+#define RAM_OF(node, first, frames)                           \
+    {                                                         \
+        (first), (frames), MM_MEM_USABLE, MM_USE_FREE, (node) \
+    }
 
-    memset(&pmm.lock, 0, sizeof pmm.lock);
-    memset(pmm.zone_hint, 0, sizeof pmm.zone_hint);
-    pmm.misuse_count = 0;
-    for (unsigned i = 0; i < 2; i++)
-        for (uint64_t byte = 0; byte < bytes[i]; byte++)
-            hash = (hash ^ part[i][byte]) * UINT64_C(0x100000001b3);
-    return hash;
+static inline uint64_t hash_word(uint64_t hash, uint64_t word)
+{
+    return (hash ^ word) * UINT64_C(0x100000001b3);
+}
+
+/* All that a PMM knows of its frames: which are managed, and who has which together with which
+ * others. What is in stock is free; where it is kept is nobody's business. */
+static inline uint64_t state_hash(struct fixture *f)
+{
+    uint64_t hash = hash_word(UINT64_C(0xcbf29ce484222325), mm_pmm_free_frames(&f->pmm));
+    mm_phys_t cursor = mm_phys(0);
+    struct mm_phys_range run;
+    enum mm_frame_state state;
+    struct mm_frame_info info;
+    uint64_t managed_end = 0;
+
+    while (mm_pmm_walk(&f->pmm, &cursor, &run, &state) == MM_OK) {
+        uint64_t end = run.start.raw + run.bytes;
+
+        if (run.start.raw != managed_end)
+            hash = hash_word(hash_word(hash, managed_end), run.start.raw);
+        managed_end = end;
+        for (uint64_t at = run.start.raw; state == MM_FRAME_ALLOCATED && at < end;
+             at += info.count_frames * MM_FRAME_BYTES) {
+            mm_pmm_query(&f->pmm, mm_phys(at), &info);
+            if (info.state == MM_FRAME_ALLOCATED)
+                hash = hash_word(hash_word(hash, at), info.count_frames);
+        }
+    }
+    return hash_word(hash, managed_end);
 }
 
 static inline enum mm_frame_state state_of(struct fixture *f, uint64_t frame)

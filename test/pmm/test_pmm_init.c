@@ -2,6 +2,7 @@
  * test_pmm_init.c - from maps to PMMs: sizes, refused configurations, odd machines.
  */
 #include "fixture.h"
+#include "pmm/stock.h"
 
 static struct fixture machine;
 
@@ -12,97 +13,143 @@ static void collecting_map(void)
     CHECK_OK(mm_memmap_add(&machine.map, at(0x100), 16u << 20, MM_MEM_USABLE));
 }
 
+/* What a PMM of one CPU over the map needs. */
+static enum mm_err bytes_for(struct mm_memmap *map, uint32_t cpus, uint64_t *out)
+{
+    return mm_pmm_meta_bytes(&(struct mm_pmm_config){.map = map, .cpu_count = cpus}, out);
+}
+
 static const struct fixture_range plain[] = {RAM(0x100, 0x1000)};
 
 TEST(pmm_meta_bytes_refuses_maps_that_are_not_finished_and_odd_counts)
 {
-    uint64_t bytes = 77;
+    uint64_t bytes = 77, all;
 
     collecting_map();
-    CHECK_ERR(mm_pmm_meta_bytes(&machine.map, 1, &bytes), MM_ERR_BAD_ARG);
+    CHECK_ERR(bytes_for(&machine.map, 1, &bytes), MM_ERR_BAD_ARG);
     fixture_map(&machine, plain, 1);
-    CHECK_ERR(mm_pmm_meta_bytes(NULL, 1, &bytes), MM_ERR_BAD_ARG);
-    CHECK_ERR(mm_pmm_meta_bytes(&machine.map, 1, NULL), MM_ERR_BAD_ARG);
-    CHECK_ERR(mm_pmm_meta_bytes(&machine.map, 0, &bytes), MM_ERR_BAD_ARG);
-    CHECK_ERR(mm_pmm_meta_bytes(&machine.map, MM_CPUS_MAX + 1, &bytes), MM_ERR_BAD_ARG);
+    CHECK_ERR(bytes_for(NULL, 1, &bytes), MM_ERR_BAD_ARG);
+    CHECK_ERR(mm_pmm_meta_bytes(NULL, &bytes), MM_ERR_BAD_ARG);
+    CHECK_ERR(bytes_for(&machine.map, 1, NULL), MM_ERR_BAD_ARG);
+    CHECK_ERR(bytes_for(&machine.map, 0, &bytes), MM_ERR_BAD_ARG);
+    CHECK_ERR(bytes_for(&machine.map, MM_CPUS_MAX + 1, &bytes), MM_ERR_BAD_ARG);
     CHECK_EQ(bytes, 77);
-    CHECK_OK(mm_pmm_meta_bytes(&machine.map, MM_CPUS_MAX, &bytes));
-    CHECK(bytes > 0 && bytes < 77777);
+    CHECK_OK(bytes_for(&machine.map, 1, &bytes));
+    CHECK_OK(bytes_for(&machine.map, MM_CPUS_MAX, &all));
+    CHECK_EQ(all - bytes, (MM_CPUS_MAX - 1) * sizeof(struct mm_pmm_cpu));
 }
 
 TEST(pmm_meta_bytes_grow_with_memory_and_not_with_its_address)
 {
-    static const struct fixture_range low[] = {RAM(0x200, 0x40000)}; /* 1 GiB */
+    static const struct fixture_range low[] = {RAM(0x1000, 0x40000)}; /* 1 GiB */
     static const struct fixture_range high[] = {RAM(UINT64_C(1) << 39, 0x40000)};
+    static const struct fixture_range twice[] = {RAM(0x100000, 0x80000)};
+    static const struct fixture_range near[] = {RAM(0x200, 1), RAM(0x100000, 1)};
     static const struct fixture_range split[] = {RAM(0x200, 1), RAM(UINT64_C(1) << 39, 1)};
-    uint64_t low_bytes, high_bytes, split_bytes;
+    uint64_t owners = MM_PMM_OWNERS ? 0x40000 : 0;
+    uint64_t low_bytes, high_bytes, near_bytes, split_bytes;
 
     fixture_map(&machine, low, 1);
-    CHECK_OK(mm_pmm_meta_bytes(&machine.map, 1, &low_bytes));
+    CHECK_OK(bytes_for(&machine.map, 1, &low_bytes));
     fixture_map(&machine, high, 1);
-    CHECK_OK(mm_pmm_meta_bytes(&machine.map, 1, &high_bytes));
-    fixture_map(&machine, split, 2);
-    CHECK_OK(mm_pmm_meta_bytes(&machine.map, 1, &split_bytes));
+    CHECK_OK(bytes_for(&machine.map, 1, &high_bytes));
     CHECK_EQ(low_bytes, high_bytes);
-    CHECK(low_bytes <= (UINT64_C(1) << 30) / 5000); /* 0.02 % */
-    CHECK(split_bytes < 1024);
+    fixture_map(&machine, near, 2);
+    CHECK_OK(bytes_for(&machine.map, 1, &near_bytes));
+    fixture_map(&machine, split, 2);
+    CHECK_OK(bytes_for(&machine.map, 1, &split_bytes));
+    CHECK_EQ(near_bytes, split_bytes);
+    CHECK(near_bytes < low_bytes);
+
+    /* what the header promises for each GiB, without and with a window */
+    fake_ram_add(at(0x1000), UINT64_C(1) << 30);
+    fake_ram_add(at(0x100000), UINT64_C(2) << 30);
+    fixture_map(&machine, twice, 1);
+    CHECK_OK(bytes_for(&machine.map, 1, &high_bytes));
+    CHECK(high_bytes - low_bytes <= 102 * 1024 + owners);
+    CHECK_OK(mm_pmm_meta_bytes(
+        &(struct mm_pmm_config){.map = &machine.map, .cpu_count = 1, .window = fake_window()},
+        &high_bytes));
+    fixture_map(&machine, low, 1);
+    CHECK_OK(mm_pmm_meta_bytes(
+        &(struct mm_pmm_config){.map = &machine.map, .cpu_count = 1, .window = fake_window()},
+        &low_bytes));
+    CHECK(high_bytes - low_bytes <= 44 * 1024 + owners);
 }
 
-TEST(pmm_meta_bytes_count_each_chunk_with_memory_once)
+TEST(pmm_makes_each_chunk_with_memory_once)
 {
     static const struct {
         struct fixture_range range[3];
-        uint64_t regions, chunks;
+        uint32_t regions, chunks, pools;
     } row[] = {
-        {{RAM(0x200, 0x200)}, 1, 1},                                /* exactly a chunk */
-        {{RAM(0x1ff, 1)}, 1, 1},                                    /* its last frame */
-        {{RAM(0x1ff, 2)}, 1, 2},                                    /* both sides of a border */
-        {{RAM(0x200, 0x201)}, 1, 2},                                /* one frame more */
-        {{RAM(0x200, 1), RAM(0x3ff, 1)}, 1, 1},                     /* two ranges in one chunk */
-        {{RAM(0x200, 1), RAM(0x400, 1)}, 1, 2},                     /* chunks that touch */
-        {{RAM(0x200, 1), RAM(0x5ff, 2), RAM(0xa00, 1)}, 2, 4},      /* a chunk without memory */
-        {{RAM(0x200, 1), {0x400, 1, MM_MEM_RESERVED, 0, 0}}, 1, 1}, /* no memory at all */
-        {{RAM(0x200, 1), {0x400, 1, MM_MEM_ACPI_NVS, 0, 0}}, 1, 2}, /* not usable, but RAM */
+        {{RAM(0x200, 0x200)}, 1, 1, 1},                                /* exactly a chunk */
+        {{RAM(0x1ff, 1)}, 1, 1, 1},                                    /* its last frame */
+        {{RAM(0x1ff, 2)}, 1, 2, 1},                                    /* both sides of a border */
+        {{RAM(0x200, 0x201)}, 1, 2, 1},                                /* one frame more */
+        {{RAM(0x200, 1), RAM(0x3ff, 1)}, 1, 1, 1},                     /* two ranges in one chunk */
+        {{RAM(0x200, 1), RAM(0x400, 1)}, 1, 2, 1},                     /* chunks that touch */
+        {{RAM(0x200, 1), RAM(0x5ff, 2), RAM(0xa00, 1)}, 2, 4, 1},      /* one without memory */
+        {{RAM(0x200, 1), {0x400, 1, MM_MEM_RESERVED, 0, 0}}, 1, 1, 1}, /* no memory at all */
+        {{RAM(0x200, 1), {0x400, 1, MM_MEM_ACPI_NVS, 0, 0}}, 1, 2, 1}, /* not usable, but RAM */
+        {{RAM(0xff, 2)}, 2, 2, 2},    /* zones meet within 2 MiB: a chunk for each */
+        {{RAM(0xfff, 2)}, 2, 2, 2},   /* at 16 MiB */
+        {{RAM(0xfffff, 2)}, 2, 2, 2}, /* at 4 GiB */
+        {{RAM(0x2000, 8), {0x2008, 8, MM_MEM_USABLE, 0, 1}}, 2, 2, 2}, /* nodes meet */
     };
 
     for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
         size_t count = 0;
-        uint64_t bytes;
 
         mm_test_row("map", i);
         while (count < 3 && row[i].range[count].frames != 0)
             count++;
         fixture_map(&machine, row[i].range, count);
-        CHECK_OK(mm_pmm_meta_bytes(&machine.map, 1, &bytes));
-        CHECK_EQ(bytes, row[i].regions * sizeof(struct mm_pmm_region) +
-                            row[i].chunks * sizeof(struct mm_pmm_chunk));
+        fixture_start(&machine, NULL);
+        CHECK_EQ(machine.pmm.region_count, row[i].regions);
+        CHECK_EQ(machine.pmm.chunk_count, row[i].chunks);
+        CHECK_EQ(machine.pmm.pool_count, row[i].pools);
     }
 }
 
+/* The metadata are taken from the map after they were sized, wherever there is room for them. */
 TEST(pmm_meta_bytes_stay_right_when_the_metadata_are_taken_from_the_map)
 {
-    uint64_t before, after;
-    mm_phys_t where;
+    static const uint64_t highest[] = {0, 0x10a0fff, 0x1009fff, 0x800fff, 0x6fefff, 0x2fffff};
 
-    fixture_map(&machine, plain, 1);
-    CHECK_OK(mm_pmm_meta_bytes(&machine.map, 1, &before));
-    CHECK_OK(mm_memmap_take(&machine.map, &(struct mm_memmap_request){.bytes = before}, &where));
-    CHECK_OK(mm_memmap_reserve(&machine.map, at(0x300), 4096, MM_USE_MODULE));
-    CHECK_OK(mm_memmap_reserve(&machine.map, at(0x90000), 4096, MM_USE_FRAMEBUFFER));
-    CHECK_OK(mm_pmm_meta_bytes(&machine.map, 1, &after));
-    CHECK_EQ(before, after);
+    for (size_t i = 0; i < sizeof highest / sizeof highest[0]; i++) {
+        struct mm_memmap_request request = {.highest = mm_phys(highest[i]), .use = MM_USE_KEEP};
+        uint64_t bytes;
+        mm_phys_t where;
+
+        mm_test_row("place", i);
+        fixture_map(&machine, plain, 1);
+        CHECK_OK(mm_memmap_reserve(&machine.map, at(0x200), 4096, MM_USE_MODULE));
+        CHECK_OK(bytes_for(&machine.map, 1, &bytes));
+        request.bytes = bytes;
+        CHECK_OK(mm_memmap_take(&machine.map, &request, &where));
+        CHECK_OK(mm_memmap_reserve(&machine.map, at(0x90000), 4096, MM_USE_FRAMEBUFFER));
+        free(machine.meta);
+        machine.meta = malloc(bytes);
+        CHECK_OK(mm_pmm_init(&machine.pmm, &(struct mm_pmm_config){.map = &machine.map,
+                                                                   .meta = machine.meta,
+                                                                   .meta_bytes = bytes,
+                                                                   .cpu_count = 1}));
+        CHECK_EQ(state_of(&machine, mm_frame_of(where)), MM_FRAME_UNMANAGED);
+        CHECK_EQ(mm_pmm_check(&machine.pmm, NULL), 0);
+    }
 }
 
 TEST(pmm_init_refuses_each_wrong_configuration_and_leaves_the_map_open)
 {
-    static uint64_t meta[1024];
+    static uint64_t meta[65536];
     struct mm_pmm_config good = {
         .map = &machine.map, .meta = meta, .meta_bytes = sizeof meta, .cpu_count = 1};
     uint64_t bytes;
     mm_phys_t out;
 
     fixture_map(&machine, plain, 1);
-    CHECK_OK(mm_pmm_meta_bytes(&machine.map, 1, &bytes));
+    CHECK_OK(bytes_for(&machine.map, 1, &bytes));
     CHECK(bytes <= sizeof meta);
     for (unsigned i = 0; i < 12; i++) {
         struct mm_pmm_config config = good;
@@ -129,7 +176,7 @@ TEST(pmm_init_refuses_each_wrong_configuration_and_leaves_the_map_open)
             config.meta = (char *)meta + 4;
             break;
         case 6:
-            config.meta_bytes = bytes - 1;
+            config.meta_bytes = bytes - 2 * sizeof(struct mm_pmm_hole) - 1; /* see I2 of init.c */
             err = MM_ERR_NO_ROOM;
             break;
         case 7:
@@ -137,10 +184,14 @@ TEST(pmm_init_refuses_each_wrong_configuration_and_leaves_the_map_open)
             err = MM_ERR_NO_ROOM;
             break;
         case 8:
-        case 9:
-        case 10:
-            config.pin = (enum mm_pin)(i - 7);
+            config.pin = MM_PIN_PREEMPT; /* no mm_host_preempt_off() on the host */
             err = MM_ERR_UNSUPPORTED;
+            break;
+        case 9:
+            config.flags = MM_PMM_NO_FLOORS << 1;
+            break;
+        case 10:
+            config.distance_nodes = 1; /* rows of nothing */
             break;
         default:
             config.pin = (enum mm_pin)4;
@@ -157,8 +208,10 @@ TEST(pmm_init_refuses_each_wrong_configuration_and_leaves_the_map_open)
 
     /* the map still serves, until a PMM is built */
     CHECK_OK(mm_memmap_take(&machine.map, &(struct mm_memmap_request){.bytes = 1}, &out));
-    good.meta_bytes = bytes;
     good.cpu_count = MM_CPUS_MAX;
+    CHECK_OK(mm_pmm_meta_bytes(&good, &good.meta_bytes));
+    free(machine.meta);
+    good.meta = machine.meta = malloc(good.meta_bytes);
     CHECK_OK(mm_pmm_init(&machine.pmm, &good));
     CHECK_ERR(mm_memmap_take(&machine.map, &(struct mm_memmap_request){.bytes = 1}, &out),
               MM_ERR_BUSY);
@@ -166,9 +219,25 @@ TEST(pmm_init_refuses_each_wrong_configuration_and_leaves_the_map_open)
     CHECK_EQ(mm_pmm_check(&machine.pmm, NULL), 0);
 }
 
+TEST(pmm_is_built_with_each_pin_that_this_host_has)
+{
+    static const enum mm_pin pin[] = {MM_PIN_IRQ, MM_PIN_LOCK, MM_PIN_NONE};
+    mm_phys_t out;
+
+    for (unsigned i = 0; i < 3; i++) {
+        mm_test_row("pin", i);
+        fixture_map(&machine, plain, 1);
+        fixture_start_as(&machine, &(struct mm_pmm_config){.cpu_count = 1, .pin = pin[i]});
+        CHECK_OK(mm_pmm_alloc_frame(&machine.pmm, &out));
+        CHECK_OK(mm_pmm_free_frame(&machine.pmm, out));
+        CHECK_EQ(mm_pmm_free_frames(&machine.pmm), 0x1000);
+        CHECK_EQ(mm_pmm_check(&machine.pmm, NULL), 0);
+    }
+}
+
 TEST(pmm_init_refuses_a_map_that_is_not_finished)
 {
-    static uint64_t meta[1024];
+    static uint64_t meta[65536];
     struct mm_pmm_config config = {
         .map = &machine.map, .meta = meta, .meta_bytes = sizeof meta, .cpu_count = 1};
 
@@ -205,7 +274,8 @@ static void compare_with_map(void)
     mm_pmm_get_stats(&machine.pmm, &stats);
     CHECK_EQ(stats.managed_frames, managed);
     CHECK_EQ(stats.free_frames, free_frames);
-    CHECK_EQ(stats.meta_bytes, machine.meta_bytes);
+    CHECK(stats.meta_bytes <= machine.meta_bytes); /* room for two more chunks with holes */
+    CHECK(stats.meta_bytes + 2 * sizeof(struct mm_pmm_hole) >= machine.meta_bytes);
     CHECK_EQ(mm_pmm_check(&machine.pmm, NULL), 0);
 }
 
@@ -291,12 +361,14 @@ TEST(pmm_with_nothing_free_refuses_and_is_sound)
 TEST(pmm_over_large_memory_counts_in_chunks)
 {
     struct mm_pmm_stats stats;
+    struct mm_pmm_blocks blocks;
 
     FIXTURE(&machine, NULL, RAM(0x100, 0xbff00), RAM(0x100000, 0xf40000));
     mm_pmm_get_stats(&machine.pmm, &stats);
     CHECK_EQ(stats.free_frames, 0xbff00 + 0xf40000);
-    CHECK_EQ(stats.free_blocks[0], stats.free_frames);
-    CHECK_EQ(stats.free_blocks[MM_ORDER_1G], 2 + 61);
+    mm_pmm_get_blocks(&machine.pmm, &blocks);
+    CHECK_EQ(blocks.free_blocks[0], stats.free_frames);
+    CHECK_EQ(blocks.free_blocks[MM_ORDER_1G], 2 + 61);
     CHECK_EQ(stats.zone_free_frames[MM_ZONE_DMA], 0xf00);
     CHECK_EQ(stats.zone_free_frames[MM_ZONE_DMA32], 0xbf000);
     CHECK_EQ(stats.zone_free_frames[MM_ZONE_HIGH], 0xf40000);

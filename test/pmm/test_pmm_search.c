@@ -85,6 +85,9 @@ TEST(pmm_lowest_bounds_a_request_in_each_zone_and_across_them)
         {0xff8000, 0xffffffff, 0x28, 0xff8}, /* across the border of two zones */
         {0xff9000, 0xffffffff, 0x28, 0},
         {0xff9000, 0xffffffff, 0x27, 0xff9},
+        {0xffe000, 0x1000fff, 3, 0xffe}, /* of a run, two frames or more lie in the first zone */
+        {0xfff000, 0x1000fff, 2, 0},
+        {0xfff000, 0xffffffff, 2, 0x1000},
         {UINT64_MAX, 0, 1, 0},
         {UINT64_MAX, UINT64_MAX, 1, 0},
     };
@@ -116,7 +119,11 @@ TEST(pmm_search_from_a_lowest_address_hides_no_free_frame)
     CHECK_EQ(first, 0x2400);
     CHECK_EQ(mm_pmm_check(&machine.pmm, NULL), 0);
     CHECK_OK(mm_pmm_alloc_frame(&machine.pmm, &out));
-    CHECK_EQ(mm_frame_of(out), 0x2000);
+    CHECK_EQ(mm_frame_of(out), 0x2401); /* of the fullest chunk */
+    for (unsigned i = 2; i < 0x600; i++)
+        CHECK_OK(mm_pmm_alloc_frame(&machine.pmm, &out));
+    CHECK_ERR(mm_pmm_alloc_frame(&machine.pmm, &out), MM_ERR_NO_MEMORY);
+    CHECK_EQ(mm_pmm_check(&machine.pmm, NULL), 0);
 }
 
 TEST(pmm_falls_back_to_lower_zones_when_the_higher_are_full)
@@ -205,18 +212,42 @@ TEST(pmm_finds_the_only_run_wherever_it_lies)
     }
 }
 
-TEST(pmm_single_frames_are_not_sought_in_full_chunks_again)
+/* Singles fill up the fullest chunk, blocks go where blocks are, and whole chunks stay whole. */
+TEST(pmm_uses_the_fullest_chunk_that_fits)
 {
-    mm_phys_t out;
+    struct mm_frame_request dma = {.highest = MM_HIGHEST_16M}; /* past the magazines */
+    struct mm_frame_request block = {.highest = MM_HIGHEST_16M, .order = 3};
+    uint64_t frame[0x600], first;
 
-    FIXTURE(&machine, NULL, RAM(0x2000, 0x600));
-    for (unsigned i = 0; i < 0x401; i++)
-        CHECK_OK(mm_pmm_alloc_frame(&machine.pmm, &out));
-    CHECK_EQ(machine.pmm.zone_hint[MM_ZONE_DMA32], 0x2400 / MM_CHUNK_FRAMES);
-    CHECK_OK(mm_pmm_free_frame(&machine.pmm, at(0x2005)));
-    CHECK_EQ(machine.pmm.zone_hint[MM_ZONE_DMA32], 0x2000 / MM_CHUNK_FRAMES);
-    CHECK_OK(mm_pmm_alloc_frame(&machine.pmm, &out));
-    CHECK_EQ(mm_frame_of(out), 0x2005);
+    FIXTURE(&machine, NULL, RAM(0x200, 0x800)); /* four chunks: 0x200, 0x400, 0x600, 0x800 */
+    for (unsigned i = 0; i < 0x600; i++)
+        CHECK_OK(try(&dma, &frame[i]));
+    for (unsigned i = 0; i < 0x600; i++) { /* three chunks full, one after another; one whole */
+        CHECK(frame[i] >= 0x200 && frame[i] < 0x800);
+        CHECK_EQ(frame[i] / 0x200, 1 + i / 0x200);
+    }
+    for (unsigned i = 0; i < 100; i++) /* 100 are free in 0x200, 3 in 0x400, 20 in 0x600 */
+        CHECK_OK(mm_pmm_free_frame(&machine.pmm, at(0x200 + 4 * i)));
+    for (unsigned i = 0; i < 3; i++)
+        CHECK_OK(mm_pmm_free_frame(&machine.pmm, at(0x400 + 4 * i)));
+    for (unsigned i = 0; i < 20; i++)
+        CHECK_OK(mm_pmm_free_frame(&machine.pmm, at(0x600 + 4 * i)));
+    for (unsigned i = 0; i < 123; i++) {
+        CHECK_OK(try(&dma, &first));
+        CHECK_EQ(first, i < 3    ? 0x400 + 4 * i
+                        : i < 23 ? 0x600 + 4 * (i - 3)
+                                 : 0x200 + 4 * (i - 23));
+    }
+    CHECK_OK(try(&block, &first));
+    CHECK_EQ(first, 0x800);
+    CHECK_OK(mm_pmm_free_frame(&machine.pmm, at(0x3ff)));
+    CHECK_OK(mm_pmm_free_frame(&machine.pmm, at(0x400)));
+    CHECK_OK(mm_pmm_free_frame(&machine.pmm, at(0x401)));
+    CHECK_OK(try(&dma, &first));
+    CHECK(first == 0x3ff || first == 0x400); /* sets are by 1 to 4 frames free, and so on */
+    CHECK_OK(try(&block, &first));
+    CHECK_EQ(first, 0x808); /* of the chunk that has a block already */
+    CHECK_EQ(mm_pmm_check(&machine.pmm, NULL), 0);
 }
 
 TEST(pmm_runs_of_many_chunks_are_taken_and_given_back_whole)
@@ -284,12 +315,89 @@ TEST(pmm_runs_for_a_node_do_not_reach_into_another)
             {0x2700, 0x100, MM_MEM_USABLE, MM_USE_FREE, 0});
     CHECK_OK(try(&insist, &first));
     CHECK_EQ(first, 0x2200);
-    CHECK_ERR(try(&insist, &first), MM_ERR_NO_MEMORY);
-    insist.count_frames = 0x1ff;
-    CHECK_OK(try(&insist, &first));
+    CHECK_OK(try(&insist, &first)); /* to the last frame of the node but 0xfe */
     CHECK_EQ(first, 0x2401);
+    CHECK_ERR(try(&insist, &first), MM_ERR_NO_MEMORY);
+    insist.count_frames = 0xff;
+    CHECK_ERR(try(&insist, &first), MM_ERR_NO_MEMORY);
+    insist.count_frames = 0xfe;
+    CHECK_OK(try(&insist, &first));
+    CHECK_EQ(first, 0x2602);
     insist.count_frames = 1;
     CHECK_ERR(try(&insist, &first), MM_ERR_NO_MEMORY);
+}
+
+/* A run that began with the last frame of a node would look there like a single frame. */
+TEST(pmm_runs_do_not_begin_with_the_last_frame_of_a_node)
+{
+    static const struct {
+        struct mm_frame_request request;
+        uint64_t first; /* 0 = nothing fits; node 1 begins at 0x100400 */
+    } row[] = {
+        {{.count_frames = 2, .highest = MM_PHYS(0x100400fff)}, 0},
+        {{.count_frames = 3, .highest = MM_PHYS(0x100401fff), .flags = MM_FRAME_TRY_HARD}, 0},
+        {{.count_frames = 3}, 0x100400},
+        {{.count_frames = 1}, 0x1003ff},
+    };
+    const struct mm_frame_request two_there = {
+        .lowest = at(0x1003fe), .highest = mm_phys(0x100401fff), .count_frames = 4};
+    mm_phys_t head = at(0x1003fe);
+    uint64_t first;
+
+    FIXTURE(&machine, NULL, RAM_OF(0, 0x100000, 0x400), RAM_OF(1, 0x100400, 0x400));
+    for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
+        struct mm_frame_request request = row[i].request;
+
+        mm_test_row("request", i);
+        request.lowest = at(0x1003ff);
+        CHECK_ERR(try(&request, &first), row[i].first != 0 ? MM_OK : MM_ERR_NO_MEMORY);
+        CHECK_EQ(first, row[i].first);
+        if (first != 0)
+            CHECK_OK(mm_pmm_free(&machine.pmm, at(first), request.count_frames));
+        CHECK_EQ(mm_pmm_check(&machine.pmm, NULL), 0);
+    }
+    CHECK_OK(mm_pmm_drain(&machine.pmm, 0));
+    CHECK_OK(try(&two_there, &first));
+    CHECK_EQ(first, mm_frame_of(head));
+    CHECK_ERR(mm_pmm_free_bulk(&machine.pmm, &head, 1), MM_ERR_MISUSE);
+    CHECK_EQ(mm_test_report_count(), 1);
+    CHECK_EQ(mm_pmm_check(&machine.pmm, NULL), 0);
+    CHECK_OK(mm_pmm_free(&machine.pmm, head, 4));
+    CHECK_EQ(mm_pmm_free_frames(&machine.pmm), 0x800);
+}
+
+/* Nodes that meet within 2 MiB leave some blocks nowhere else to lie than in both. */
+TEST(pmm_blocks_lie_in_two_nodes_only_where_those_meet_within_2_mib)
+{
+    static const struct {
+        unsigned order;
+        uint64_t first; /* of the block that has frame 0x123, where node 1 begins */
+    } row[] = {{9, 0x100000}, {8, 0x100100}, {5, 0x100120}, {2, 0x100120}};
+    struct mm_frame_request request = {.order = 10};
+    uint64_t first;
+
+    FIXTURE(&machine, NULL, RAM_OF(0, 0x100000, 0x200), RAM_OF(1, 0x100200, 0x200));
+    CHECK_ERR(try(&request, &first), MM_ERR_NO_MEMORY); /* they meet between two pieces */
+    FIXTURE(&machine, NULL, RAM_OF(0, 0x100000, 0x123), RAM_OF(1, 0x100123, 0xdd));
+    for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
+        uint64_t count = UINT64_C(1) << row[i].order;
+
+        mm_test_row("order", row[i].order);
+        request = (struct mm_frame_request){.order = (uint8_t)row[i].order,
+                                            .lowest = at(row[i].first),
+                                            .highest = mm_phys(at(row[i].first + count).raw - 1)};
+        CHECK_OK(try(&request, &first));
+        CHECK_EQ(first, row[i].first);
+        CHECK_EQ(mm_pmm_free_frames(&machine.pmm), 0x200 - count);
+        CHECK_ERR(mm_pmm_free(&machine.pmm, at(first), 0x100123 - first), MM_ERR_MISUSE);
+        CHECK_EQ(mm_test_report_count(), i + 1);
+        CHECK_EQ(mm_pmm_check(&machine.pmm, NULL), 0);
+        CHECK_OK(mm_pmm_free(&machine.pmm, at(first), count));
+        CHECK_EQ(mm_pmm_free_frames(&machine.pmm), 0x200);
+    }
+    CHECK_EQ(take_order(&machine, 9), 0x100000); /* without a wish, too */
+    CHECK_EQ(mm_pmm_free_frames(&machine.pmm), 0);
+    CHECK_EQ(mm_pmm_check(&machine.pmm, NULL), 0);
 }
 
 /* Faults of hobby kernels: a search that looks inside one byte of the bitmap only, returns a

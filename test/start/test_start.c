@@ -224,6 +224,8 @@ TEST(nothing_but_text_is_executable_and_text_is_not_writable)
 /* Take every frame there is, fill it, and the heap until it is full. */
 static void exhaust(void)
 {
+    const struct mm_frame_request reserve = {.flags = MM_FRAME_RESERVE};
+    const struct mm_frame_request low = {.highest = MM_HIGHEST_1M, .flags = MM_FRAME_RESERVE};
     mm_phys_t frame;
 
     for (unsigned i = 0; i < 1000; i++) {
@@ -232,14 +234,14 @@ static void exhaust(void)
         if (block != NULL)
             memset(block, 0xee, 5000);
     }
-    while (mm_pmm_alloc_frame(&mm.pmm, &frame) == MM_OK) {
+    while (mm_pmm_alloc_frame(&mm.pmm, &frame) == MM_OK ||
+           mm_pmm_alloc(&mm.pmm, &reserve, &frame) == MM_OK) {
         void *pointer = mm_phys_pointer(&mm, frame);
 
         CHECK(pointer != NULL);
         memset(pointer, 0xee, PAGE);
     }
-    while (mm_pmm_alloc(&mm.pmm, &(struct mm_frame_request){.highest = MM_HIGHEST_1M}, &frame) ==
-           MM_OK) {
+    while (mm_pmm_alloc(&mm.pmm, &low, &frame) == MM_OK) {
         CHECK(frame.raw >= PAGE && frame.raw < MIB(1));
         memset(fake_ram(frame, PAGE), 0xee, PAGE);
     }

@@ -115,6 +115,9 @@ enum request {
     TOO_MANY_CPUS,
     ROOT_MODE,
     PIN,
+    PMM_FLAG,
+    DISTANCE_NULL,
+    TOO_MANY_NODES,
     PROTOCOL,
     MAGIC,
     MAGIC_1,
@@ -152,7 +155,10 @@ static const struct {
     [RESERVE_NULL] = {MM_ERR_BAD_ARG, "a list is NULL but its count is not 0"},
     [TOO_MANY_CPUS] = {MM_ERR_BAD_ARG, "more CPUs than MM_CPUS_MAX"},
     [ROOT_MODE] = {MM_ERR_BAD_ARG, "unknown root mode"},
-    [PIN] = {MM_ERR_UNSUPPORTED, "this pin is not built yet"},
+    [PIN] = {MM_ERR_BAD_ARG, "unknown pin"},
+    [PMM_FLAG] = {MM_ERR_BAD_ARG, "unknown flag of the PMM"},
+    [DISTANCE_NULL] = {MM_ERR_BAD_ARG, "a list is NULL but its count is not 0"},
+    [TOO_MANY_NODES] = {MM_ERR_BAD_ARG, "distances of more than MM_NODES_MAX nodes"},
     [PROTOCOL] = {MM_ERR_BAD_ARG, "unknown boot protocol"},
     [MAGIC] = {MM_ERR_BAD_ARG, "magic is not that of Multiboot2"},
     [MAGIC_1] = {MM_ERR_BAD_ARG, "magic is not that of Multiboot"},
@@ -211,7 +217,17 @@ static void ask(enum request request)
         m.info.root = (enum mm_root_mode)7;
         break;
     case PIN:
-        m.info.pin = MM_PIN_NONE;
+        m.info.pin = (enum mm_pin)(MM_PIN_NONE + 1);
+        break;
+    case PMM_FLAG:
+        m.info.pmm_flags = MM_PMM_NO_FLOORS << 1;
+        break;
+    case DISTANCE_NULL:
+        m.info.distance_nodes = 2;
+        break;
+    case TOO_MANY_NODES:
+        m.info.distance = m.copy;
+        m.info.distance_nodes = MM_NODES_MAX + 1;
         break;
     case PROTOCOL:
         m.info.protocol = (enum mm_boot_protocol)7;
@@ -302,6 +318,17 @@ TEST(start_refuses_each_impossible_request_by_name)
         ask((enum request)i);
         check_fails(MM_START_ARGUMENTS, refused[i].err, refused[i].what);
     }
+}
+
+/* Mapped by the boot code alone: read under the new root, it would be a fault nobody can print. */
+TEST(distances_that_the_new_root_does_not_show_are_refused)
+{
+    begin(MM_ROOT_OWN);
+    m.info.distance = mm_virt_pointer(mm_virt(MIB(5)));
+    m.info.distance_nodes = 2;
+    check_fails(MM_START_VERIFY, MM_ERR_NOT_FOUND,
+                "the nodes' distances would not be mapped alike under the new root");
+    CHECK_EQ(why.address, MIB(5));
 }
 
 TEST(start_with_null_is_refused)

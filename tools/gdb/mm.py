@@ -3,7 +3,7 @@
     gdb kernel.elf -x tools/gdb/mm.py -ex 'target remote :1234'
 
     mm map                 the memory map
-    mm pmm                 frames: counters, and what the bitmaps say
+    mm pmm                 frames: pools, what CPUs have in stock, and what the bitmaps say
     mm walk ADDR           the page-table entries that translate a virtual address
     mm frame PHYS          what a physical address is
     mm heap [--blocks]     regions of the heap, and the blocks in them
@@ -50,6 +50,11 @@ def raw(address):
     if address.type.strip_typedefs().code == gdb.TYPE_CODE_STRUCT:
         address = address["raw"]
     return int(address) & MASK64
+
+
+def enumerated(tag, prefix, name):
+    """The number of an enumerator, or None."""
+    return next((number for number, known in enumerators(tag, prefix).items() if known == name), None)
 
 
 def type_name(value):
@@ -179,71 +184,211 @@ def show_map(mm, words):
 
 # ---- frames ----
 
+CACHED, HOLES, KIND_MASK = 0x80, 0x40, 7  # MM_KIND_CACHED, MM_KIND_HOLES, MM_KIND_MASK
+ZONE_ENDS = (1 << 8, 1 << 12, 1 << 20)  # frames; the last zone has none
+
+
+def zone_of(frame):
+    return sum(frame >= end for end in ZONE_ENDS)
+
+
 class Frames:
-    """The PMM's bitmaps, as src/pmm/pmm_internal.h has them."""
+    """The PMM's bitmaps, side tables and stocks, as src/pmm/pmm_internal.h, stock.h and side.c have
+    them. Bitmaps of a chunk are numbers: bit i is its frame i."""
 
     def __init__(self, pmm):
-        chunk = pmm["chunk"].type.target().strip_typedefs()
-        self.bit = {name: number for number, name in enumerators("mm_chunk_bits", "MM_BITS_").items()}
+        self.pmm = pmm
         try:
-            names = {field.name for field in chunk.fields()}
-            if not {"RAM", "MANAGED", "FREE", "FIRST"} <= set(self.bit) or "bits" not in names:
+            record = pmm["record"].type.target().strip_typedefs()
+            self.kinds = {number: name for number, name
+                          in enumerators("mm_chunk_kind", "MM_KIND_").items()}
+            self.side = pmm["side"].dereference()
+            known = {"PLAIN", "MIXED", "HEAD", "TAIL", "UNUSED"} <= set(self.kinds.values())
+            if not known or not {"free", "set", "side"} <= {field.name for field in record.fields()}:
                 raise TypeError
-        except TypeError:
+            self.page, self.hole = self.side["page"], self.side["hole"]
+        except (TypeError, gdb.error):
             raise gdb.GdbError("mm.py does not know the PMM of this kernel, or libmm.a was built "
                                "without -g") from None
-        count = int(pmm["chunk_count"])
-        data = memory(int(pmm["chunk"]), count * chunk.sizeof) if count else b""
-        self.chunks = [fields_of(chunk, data, i * chunk.sizeof) for i in range(count)]
-        self.words = chunk["bits"].type.sizeof // 8 // len(self.bit)
-        self.per_chunk = self.words * 64
-        self.known = {}
-        self.regions = [pmm["region"][i] for i in range(int(pmm["region_count"]))]
+        self.count = int(pmm["chunk_count"])
+        self.per_chunk = 64 * (pmm["bitmap"].type.target().range()[1] + 1)
+        self.all = (1 << self.per_chunk) - 1
+        data = memory(int(pmm["record"]), self.count * record.sizeof) if self.count else b""
+        self.records = [fields_of(record, data, i * record.sizeof) for i in range(self.count)]
+        self.kind = memory(int(pmm["kind"]), self.count) if self.count else b""
+        self.bits = memory(int(pmm["bitmap"]), self.count * self.per_chunk // 8) if self.count else b""
+        self.regions = sorted((int(region["start"]), int(region["end"]), int(region["chunk"]),
+                               int(region["pool"])) for region in
+                              (pmm["region"][i] for i in range(int(pmm["region_count"]))))
+        self.pools = [pmm["pool"][i] for i in range(int(pmm["pool_count"]))]
+        self.stock = self.stocks()
+        self.in_stock = {frame: where for where, frames in self.stock for frame in frames}
 
-    def chunk_bits(self, chunk, name):
-        """A bitmap as one number."""
-        if (chunk, name) not in self.known:
-            start = self.bit[name] * self.words
-            words = self.chunks[chunk]["bits"][start:start + self.words]
-            self.known[chunk, name] = sum(word << 64 * i for i, word in enumerate(words))
-        return self.known[chunk, name]
+    # ---- what is in stock ----
 
-    def counted(self, name, chunks):
-        return sum(bin(self.chunk_bits(i, name)).count("1") for i in chunks)
+    def slots(self, array, count):
+        count = min(int(count), array.type.range()[1] + 1)
+        data = memory(raw(array.address), count * 8) if count else b""
+        return [address // FRAME for address in struct.unpack(f"<{count}Q", data)]
 
-    def kept(self, name, chunks):
-        """The same as the chunks' own counts have it."""
-        return sum(self.chunks[i]["count"][self.bit[name]] for i in chunks)
+    def stocks(self):
+        """[(where, frames)] of magazines, zeroed stocks and depots."""
+        out = []
+        for i in range(int(self.pmm["cpu_count"])):
+            cpu = self.pmm["cpu"][i]
+            for name in ("loaded", "spare"):
+                magazine = cpu[name].dereference()
+                out.append((f"{name} magazine of CPU {i}", self.slots(magazine["slot"], magazine["n"])))
+            zeroed = cpu["zeroed"]
+            out.append((f"zeroed stock of CPU {i}", self.slots(zeroed["slot"], zeroed["n"])))
+        full = int(self.pmm["magazine_frames"])
+        for i in range(int(self.pmm["node_count"])):
+            node = self.pmm["node"][i]
+            frames = [frame for j in range(int(node["depot"]["count"]))
+                      for frame in self.slots(node["depot"]["slot"][j], full)]
+            out.append((f"depot of node {int(node['id'])}", frames))
+        return out
 
-    def region_of(self, frame):
-        for region in self.regions:
-            if int(region["start"]) <= frame < int(region["end"]):
-                return region
-        return None
+    # ---- chunks ----
+
+    @staticmethod
+    def number(words):
+        return sum(word << 64 * i for i, word in enumerate(words))
+
+    def hole_of(self, chunk, name):
+        bitmap = self.hole[self.records[chunk]["side"]][name]
+        return self.number(struct.unpack(f"<{self.per_chunk // 64}Q",
+                                         memory(raw(bitmap.address), self.per_chunk // 8)))
+
+    def has_holes(self, chunk):
+        return self.kind[chunk] & (CACHED | HOLES) == HOLES
+
+    def kind_of(self, chunk):
+        kind = self.kind[chunk]
+        return "PLAIN" if kind & CACHED else self.kinds.get(kind & KIND_MASK, "?")
+
+    def stored(self, chunk):
+        """The bitmap, whether it is looked at or not."""
+        size = self.per_chunk // 8
+        return int.from_bytes(self.bits[chunk * size:(chunk + 1) * size], "little")
+
+    def free(self, chunk):
+        """Frames that are free in the pool; what is in stock is not."""
+        count = self.records[chunk]["free"]
+        return {0: 0, self.per_chunk: self.all}.get(count, self.stored(chunk))
+
+    def managed(self, chunk):
+        if self.has_holes(chunk):
+            return self.hole_of(chunk, "managed")
+        return 0 if self.kind_of(chunk) == "UNUSED" else self.all
+
+    def ram(self, chunk):
+        return self.hole_of(chunk, "ram") if self.has_holes(chunk) else self.all
+
+    def tails(self, chunk):
+        """Frames that continue an allocation."""
+        kind = self.kind_of(chunk)
+        if kind == "HEAD":
+            return self.all - 1
+        if kind == "TAIL":
+            return self.all
+        if kind != "MIXED":
+            return 0
+        if self.has_holes(chunk):
+            return self.hole_of(chunk, "tails")
+        table = self.records[chunk]["side"]
+        words = self.per_chunk // 64
+        data = memory(int(self.page[table // 64]) + table % 64 * 8 * words, 8 * words)
+        return self.number(struct.unpack(f"<{words}Q", data))
+
+    def set_has(self, pool, number, member):
+        """Is the chunk a member of the set, in the lowest level of its bitmap?"""
+        sets = pool["sets"]
+        word = sets["word"] + (number * int(sets["words"]) + int(sets["start"][0]) + member // 64)
+        return bool(int(word.dereference()) >> member % 64 & 1)
 
     def chunks_of(self, region):
-        first = int(region["chunk_idx"])
-        return range(first, first + (int(region["end"]) - int(region["start"])) // self.per_chunk)
+        start, end, first, _ = region
+        return range(first, first + (end - 1) // self.per_chunk - start // self.per_chunk + 1)
 
-    def has(self, frame, name):
-        region = self.region_of(frame)
-        if region is None:
-            return False
-        index = int(region["chunk_idx"]) + (frame - int(region["start"])) // self.per_chunk
-        return bool(self.chunk_bits(index, name) >> frame % self.per_chunk & 1)
+    def chunks_of_pool(self, pool):
+        first = int(pool["chunk_first"])
+        return range(first, first + int(pool["sets"]["chunks"]))
 
-    def is_allocated(self, frame):
-        return self.has(frame, "MANAGED") and not self.has(frame, "FREE")
+    @staticmethod
+    def counted(bits, chunks):
+        return sum(bin(bits(i)).count("1") for i in chunks)
+
+    # ---- one frame ----
+
+    def has(self, frame, bits):
+        for start, end, first, _ in self.regions:
+            if start <= frame < end:
+                chunk = first + frame // self.per_chunk - start // self.per_chunk
+                return bool(bits(chunk) >> frame % self.per_chunk & 1)
+        return False
+
+    def is_own(self, frame):
+        """Of a side table? Known where there is a byte for each frame."""
+        for start, end, first, _ in self.regions:
+            if int(self.pmm["owner"]) and start <= frame < end:
+                at = (first - start // self.per_chunk) * self.per_chunk + frame
+                return int(self.pmm["owner"][at]) == enumerated("mm_owner", "MM_OWNER_", "PMM")
+        return False
 
     def allocation(self, frame):
         """First frame and length of the allocation that holds an allocated frame."""
-        first = frame
-        while not self.has(first, "FIRST") and self.is_allocated(first - 1):
+        first, end = frame, frame + 1
+        while self.has(first, self.tails) and self.has(first - 1, self.managed):
             first -= 1
-        end = frame + 1
-        while self.is_allocated(end) and not self.has(end, "FIRST"):
+        while self.has(end, self.tails):
             end += 1
         return first, end - first
+
+
+def pool_line(frames, number, pool):
+    zone = named(pool["zone"], "mm_zone", "MM_ZONE_")
+    line = f"  pool {number}, node {int(frames.pmm['node'][int(pool['node'])]['id'])}, zone {zone}: " \
+           f"{int(pool['managed_frames'])} managed, {int(pool['free_frames'])} free, " \
+           f"{int(pool['whole_chunks'])} whole chunks"
+    for name, field in (("floor", "floor_frames"), ("reserve", "reserve_frames")):
+        line += f", {name} {int(pool[field])}" if int(pool[field]) else ""
+    return line + ("" if print_lock(pool["lock"]) == "unlocked" else f", {print_lock(pool['lock'])}")
+
+
+def agree(name, bitmaps, others, what):
+    """A line: the numbers are all the same, or not."""
+    if all(number == bitmaps for number, _ in others):
+        return f"  {name}: bitmaps, {what} agree"
+    return f"  WRONG: {name}: {bitmaps} in the bitmaps, " + ", ".join(
+        f"{number} in the {where}" for number, where in others)
+
+
+def misplaced(frames):
+    """Chunks that are not in the set that their record names."""
+    sets = enumerators("mm_chunk_set", "MM_SET_")
+    none = next(number for number, name in sets.items() if name == "NONE")
+    for pool in frames.pools:
+        first = int(pool["chunk_first"])
+        for chunk in frames.chunks_of_pool(pool):
+            number = frames.records[chunk]["set"]
+            if number != none and not frames.set_has(pool, number, chunk - first):
+                yield chunk
+
+
+def show_stock(frames):
+    mode = named(frames.pmm["mode"], "mm_stock_mode", "MM_MODE_").lower()
+    print(f"  in stock: {len(frames.in_stock)} frames; magazines of "
+          f"{int(frames.pmm['magazine_frames'])}, mode {mode}")
+    for i in range(int(frames.pmm["cpu_count"])):
+        cpu = frames.pmm["cpu"][i]
+        state = named(cpu["state"], "mm_stock_state", "MM_STOCK_").lower()
+        asked = "" if int(cpu["req"]) == int(cpu["done"]) else ", asked to give it back"
+        print(f"    CPU {i}, {state}: loaded {int(cpu['loaded']['n'])}, spare {int(cpu['spare']['n'])}, "
+              f"zeroed {int(cpu['zeroed']['n'])}{asked}")
+    for i in range(int(frames.pmm["node_count"])):
+        node = frames.pmm["node"][i]
+        print(f"    depot of node {int(node['id'])}: {int(node['depot']['count'])} magazines")
 
 
 def show_pmm(mm, words):
@@ -251,35 +396,51 @@ def show_pmm(mm, words):
     pmm = mm["pmm"]
     must_be_started(mm, pmm["chunk_count"])
     frames = Frames(pmm)
-    every = range(len(frames.chunks))
-    managed, free = int(pmm["managed_frames"]), int(pmm["free_frames"])
-    print(f"frames: {managed} managed, {free} free")
+    every = range(frames.count)
+    managed = sum(int(pool["managed_frames"]) for pool in frames.pools)
+    free = sum(int(pool["free_frames"]) for pool in frames.pools)
+    print(f"frames: {managed} managed, {free + len(frames.in_stock)} free")
     for number, name in sorted(enumerators("mm_zone", "MM_ZONE_").items()):
-        print(f"  zone {name:5} {int(pmm['zone_managed'][number]):9} managed "
-              f"{int(pmm['zone_free'][number]):9} free")
+        pools = [pool for pool in frames.pools if int(pool["zone"]) == number]
+        stock = sum(zone_of(frame) == number for frame in frames.in_stock)
+        print(f"  zone {name:5} {sum(int(pool['managed_frames']) for pool in pools):9} managed "
+              f"{sum(int(pool['free_frames']) for pool in pools) + stock:9} free")
+    for number, pool in enumerate(frames.pools):
+        print(pool_line(frames, number, pool))
+    show_stock(frames)
     for region in frames.regions:
+        start, end, _, pool = region
         chunks = frames.chunks_of(region)
-        start, end = int(region["start"]) * FRAME, int(region["end"]) * FRAME
-        print(f"  region {span(start, end - start)}: {frames.counted('RAM', chunks)} frames of RAM, "
-              f"{frames.counted('MANAGED', chunks)} managed, {frames.counted('FREE', chunks)} free")
-    print(f"  {frames.counted('FIRST', every)} allocations; metadata {int(pmm['meta_bytes'])} bytes "
-          f"at 0x{raw(pmm['meta']):x}; {int(pmm['misuse_count'])} calls refused")
-    for name, counter in (("MANAGED", managed), ("FREE", free)):
-        bits, counts = frames.counted(name, every), frames.kept(name, every)
-        if bits == counts == counter:
-            print(f"  {name}: bitmaps, chunks and counter agree")
-        else:
-            print(f"  WRONG: {name}: {bits} in the bitmaps, {counts} in the chunks, "
-                  f"{counter} in the counter")
+        print(f"  region {span(start * FRAME, (end - start) * FRAME)}, pool {pool}: "
+              f"{frames.counted(frames.managed, chunks)} frames managed, "
+              f"{frames.counted(frames.free, chunks)} free")
+    allocations = frames.counted(lambda i: frames.managed(i) & ~frames.free(i) & ~frames.tails(i), every)
+    print(f"  {allocations - len(frames.in_stock)} allocations, of which {int(frames.side['frames'])} are "
+          f"side tables; metadata {int(pmm['meta_bytes'])} bytes at 0x{raw(pmm['meta']):x}; "
+          f"{int(pmm['misuse_count'])} calls refused")
+    print(agree("MANAGED", frames.counted(frames.managed, every), [(managed, "pools")], "pools"))
+    print(agree("FREE", frames.counted(frames.free, every),
+                [(sum(record["free"] for record in frames.records), "chunks"), (free, "pools")],
+                "chunks and pools"))
+    wrong = list(misplaced(frames))
+    if wrong:
+        print(f"  WRONG: SETS: {len(wrong)} chunks are not in the set that they name: {wrong[:8]}")
+    for frame, where in frames.in_stock.items():
+        if not frames.has(frame, frames.managed) or frames.has(frame, frames.free):
+            print(f"  WRONG: 0x{frame * FRAME:x} in the {where} is not managed, or free in a pool, too")
 
 
 def frame_state(frames, frame):
-    if frames.has(frame, "FREE"):
+    if frames.has(frame, frames.free):
         return "free"
-    if frames.has(frame, "MANAGED"):
+    if frame in frames.in_stock:
+        return f"free, in the {frames.in_stock[frame]}"
+    if frames.has(frame, frames.managed):
+        if frames.is_own(frame):
+            return "allocated, a side table of the PMM"
         first, count = frames.allocation(frame)
         return f"allocated, {counted_frames(count)} from 0x{first * FRAME:x}"
-    return "RAM, not managed" if frames.has(frame, "RAM") else "not managed"
+    return "RAM, not managed" if frames.has(frame, frames.ram) else "not managed"
 
 
 def looks_virtual(mm, number):
@@ -615,6 +776,15 @@ def print_report(value):
     return line + (f", called from 0x{caller:x}" if caller else "")
 
 
+def print_pmm(value):
+    pools = [value["pool"][i] for i in range(int(value["pool_count"]))]
+    if not pools:
+        return "no frames"
+    free = sum(int(pool["free_frames"]) for pool in pools) + len(Frames(value).in_stock)
+    mode = named(value["mode"], "mm_stock_mode", "MM_MODE_").lower()
+    return f"{free} of {sum(int(pool['managed_frames']) for pool in pools)} frames free, mode {mode}"
+
+
 def print_space(value):
     pages = [int(value["leaf_count"][i]) for i in range(3)]
     return f"root 0x{raw(value['root']):x}, {int(value['table_count'])} tables; pages: {pages[0]} of " \
@@ -646,7 +816,7 @@ def print_translation(value):
 def print_request(value):
     count, order = int(value["count_frames"]), int(value["order"])
     line = f"{count} frames" if count else f"2^{order} frames"
-    for name in ("highest", "align_bytes", "boundary_bytes", "flags", "node"):
+    for name in ("lowest", "highest", "align_bytes", "boundary_bytes", "flags", "node"):
         number = raw(value[name])
         line += f", {name} 0x{number:x}" if number else ""
     return line
@@ -681,8 +851,7 @@ LINES = {
     "mm_lock": print_lock,
     "mm_cpuset": print_cpuset,
     "mm_report": print_report,
-    "mm_pmm": lambda v: f"{int(v['free_frames'])} of {int(v['managed_frames'])} frames free, "
-                        f"{print_lock(v['lock'])}",
+    "mm_pmm": print_pmm,
     "mm_frame_request": print_request,
     "mm_frame_info": lambda v: f"{named(v['state'], 'mm_frame_state', 'MM_FRAME_')}, "
                                f"{int(v['count_frames'])} frames from 0x{raw(v['first']):x}",
@@ -752,7 +921,7 @@ def printer_of(value):
 
 Mm()
 Show("map", show_map, "", "The memory map: what the firmware says, and what lies there.")
-Show("pmm", show_pmm, "", "Frames: counters, regions, and what the bitmaps say.")
+Show("pmm", show_pmm, "", "Frames: pools, stocks, regions, and what the bitmaps say.")
 Show("walk", show_walk, "ADDR [--space EXPR]", "The page-table entries that translate a virtual address.")
 Show("frame", show_frame, "PHYS", "What a physical address is: map, PMM, page table, window.")
 Show("heap", show_heap, "[--blocks]", "Regions of the heap; --blocks lists what is in them.")

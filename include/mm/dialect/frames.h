@@ -43,32 +43,28 @@ static inline enum mm_frame_state mm_dialect_state(uint64_t phys)
     return info.state;
 }
 
-/* Take this frame if it is free, and do not touch its bytes. The PMM has no such request: frames
- * below it are held until it comes, linked through their first words. For the time of booting:
- * O(free frames below), in which others may find no memory. */
+/* Take this frame if it is free, and do not touch its bytes. One that a CPU has in stock is brought
+ * home first, if need be from one that runs: thread context then. For the time of booting: O(RAM / 2
+ * MiB). */
 static inline void mm_dialect_mark_used(uint64_t phys)
 {
-    uint64_t frame = phys & ~(MM_FRAME_BYTES - 1), held = 0, *link;
+    uint64_t frame = phys & ~(MM_FRAME_BYTES - 1);
     struct mm_frame_request request = MM_ZERO;
     mm_phys_t got = mm_phys(0);
+    enum mm_err err;
 
+    if (mm_dialect_state(frame) != MM_FRAME_FREE)
+        return;
+    request.lowest = mm_phys(frame);
     request.highest = mm_phys(frame + MM_FRAME_BYTES - 1);
-    while (mm_dialect_state(frame) == MM_FRAME_FREE &&
-           mm_pmm_alloc(&mm_default.pmm, &request, &got) == MM_OK && got.raw != frame) {
-        link = (uint64_t *)mm_phys_pointer(&mm_default, got);
-        if (link == (uint64_t *)0) {
-            (void)mm_pmm_free_frame(&mm_default.pmm, got);
-            break;
-        }
-        *link = held;
-        held = got.raw;
+    request.flags = MM_FRAME_RESERVE;
+    err = mm_pmm_alloc(&mm_default.pmm, &request, &got);
+    if (err == MM_ERR_NO_MEMORY) {
+        request.flags = MM_FRAME_RESERVE | MM_FRAME_TRY_HARD;
+        err = mm_pmm_alloc(&mm_default.pmm, &request, &got);
     }
-    for (; held != 0; held = frame) {
-        frame = *(uint64_t *)mm_phys_pointer(&mm_default, mm_phys(held));
-        (void)mm_pmm_free_frame(&mm_default.pmm, mm_phys(held));
-    }
-    if (mm_dialect_state(phys) == MM_FRAME_FREE)
-        mm_dialect_report(MM_ERR_WINDOW, "frame cannot be marked as used", "pmm_mark_used", phys);
+    if (err != MM_OK)
+        mm_dialect_report(err, "frame cannot be marked as used", "pmm_mark_used", phys);
 }
 
 /* What mm_dialect_mark_used() took is free again; a free frame stays free. The rest is refused and
