@@ -227,9 +227,15 @@ static bool watch_owns(void *context, mm_phys_t frame)
     return !watch.real.owns || watch.real.owns(watch.real.context, frame);
 }
 
+static enum mm_err watch_tag(void *context, mm_phys_t frame, uint16_t **out)
+{
+    (void)context;
+    return watch.real.tag(watch.real.context, frame, out);
+}
+
 static void watch_unmap(uint64_t virt, uint64_t bytes)
 {
-    struct mm_frame_source source = {watch_alloc, watch_free, watch_owns, NULL};
+    struct mm_frame_source source = {watch_alloc, watch_free, watch_owns, watch_tag, NULL};
     enum mm_err err;
 
     watch.real = mm_default.vmm.tables;

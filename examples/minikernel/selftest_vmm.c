@@ -291,9 +291,15 @@ static bool scarce_owns(void *context, mm_phys_t frame)
     return !scarce.real.owns || scarce.real.owns(scarce.real.context, frame);
 }
 
+static enum mm_err scarce_tag(void *context, mm_phys_t frame, uint16_t **out)
+{
+    (void)context;
+    return scarce.real.tag(scarce.real.context, frame, out);
+}
+
 SELFTEST(vmm_fails_whole_at_every_table)
 {
-    struct mm_frame_source source = {scarce_alloc, scarce_free, scarce_owns, NULL};
+    struct mm_frame_source source = {scarce_alloc, scarce_free, scarce_owns, scarce_tag, NULL};
     uint64_t virt = TEST_LOW + 1024 * MIB - 4 * MM_FRAME_BYTES; /* crosses two level-3 slots */
     uint64_t run = test_run(8);
     enum mm_err err = MM_ERR_NO_MEMORY;

@@ -107,7 +107,9 @@ MM_NODISCARD static inline enum mm_err mm_vmm_init(struct mm_vmm *vmm,
 /* Change where table frames come from and where gathers give frames back: at start-up, from the
  * early allocator to the PMM, right after mm_pmm_init() (which ends early allocation: until then
  * calls that need a table fail with MM_ERR_BUSY). Frames that `tables.owns` denies are never freed.
- * A source without alloc or free is ignored. Context: no other call on this VMM at the same time.
+ * A source without alloc or free is ignored. The tables of the kernel space are counted into the new
+ * source's tags; while there are user spaces, old and new source must have the same tags. Context: no
+ * other call on this VMM at the same time.
  */
 void mm_vmm_set_sources(struct mm_vmm *vmm, const struct mm_frame_source *tables,
                         struct mm_pmm *pmm);
@@ -173,7 +175,15 @@ struct mm_space {
     uint64_t mapped_frames; /* (L) 4 KiB pages mapped in what is this space's own */
     uint64_t leaf_count[3]; /* (L) of them, leaves of level 1, 2, 3 */
     uint64_t holds; /* (A) what keeps it from being destroyed; the top bit: it is destroyed */
-    const void *unused[4];
+    struct {
+        uint64_t first; /* address that its first entry covers */
+        void *entry;    /* NULL = none */
+        uint16_t *tag;
+        const struct mm_window *window; /* through which `entry` was found */
+    } last_table;                       /* (L) the leaf table that was used last */
+    uint32_t rewritten; /* (A) entries are being rewritten plainly: no CPU may load the space */
+    uint32_t unused_word;
+    const void *unused[2];
 };
 
 /* Details of a failure; every call that takes one accepts NULL. Filled only on failure. */
@@ -291,6 +301,10 @@ struct mm_map_request {
     uint32_t prot;        /* MM_PROT_*; at least MM_PROT_READ */
     enum mm_memtype type; /* zero is write-back */
     uint32_t flags;       /* MM_MAP_* */
+    /* Scattered frames: `piece_count` ranges, mapped one behind the other, frame-aligned and together
+     * as long as `bytes`; `phys` is not used. 0 = [phys, phys + bytes). Read during the call. */
+    uint32_t piece_count;
+    const struct mm_phys_range *piece;
 };
 
 /*
@@ -450,11 +464,12 @@ size_t mm_space_check(struct mm_space *space, const struct mm_check_sink *sink);
 
 struct mm_gather {
     struct mm_space *space;
+    struct mm_vmm *vmm;
     void (*release)(void *context, mm_phys_t first, uint64_t count_frames);
     void *release_context;
     uint32_t table_count, run_count, page_count;
-    uint32_t flags; /* everything is to be flushed; the space is held */
-    mm_phys_t table[MM_GATHER_TABLES];
+    uint32_t flags;                    /* everything is to be flushed; the space is held */
+    mm_phys_t table[MM_GATHER_TABLES]; /* the level of each in its low bits */
     struct mm_phys_range run[MM_GATHER_RUNS];
     struct mm_virt_range page[MM_GATHER_PAGES];
 };

@@ -37,6 +37,12 @@ static inline void mm_pte_store_fresh(mm_pte_t *entry, mm_pte_t value)
     fake_port_store_fresh(&entry->bits, value.bits);
 }
 
+static inline void mm_pte_clear_fresh(mm_pte_t *first, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        fake_port_store_fresh(&first[i].bits, 0);
+}
+
 static inline mm_pte_t mm_pte_swap(mm_pte_t *entry, mm_pte_t value)
 {
     return (mm_pte_t){fake_port_swap(&entry->bits, value.bits)};

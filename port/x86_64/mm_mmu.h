@@ -40,6 +40,12 @@ static inline void mm_pte_store_fresh(mm_pte_t *entry, mm_pte_t value)
     *(volatile uint64_t *)&entry->bits = value.bits;
 }
 
+/* The same, for `count` entries that are to be empty. */
+static inline void mm_pte_clear_fresh(mm_pte_t *first, unsigned count)
+{
+    __builtin_memset(first, 0, count * sizeof *first);
+}
+
 /* Atomic against the hardware setting A and D. Returns the entry before. */
 static inline mm_pte_t mm_pte_swap(mm_pte_t *entry, mm_pte_t value)
 {

@@ -70,6 +70,13 @@ static inline unsigned mm_pt_index(mm_virt_t virt, unsigned level)
     return (unsigned)(virt.raw >> mm_pt_shift(level)) & (MM_PT_ENTRIES - 1);
 }
 
+/* Entries of a table of `level`. */
+static inline unsigned mm_pt_entries(unsigned level)
+{
+    (void)level;
+    return MM_PT_ENTRIES;
+}
+
 /* Canonical: the bits above the ones translated equal the highest of them (SDM vol. 1, 3.3.7.1). */
 static inline bool mm_pt_canonical(mm_virt_t virt, unsigned levels)
 {
@@ -153,6 +160,18 @@ static inline mm_pte_t mm_pte_leaf(mm_phys_t phys, unsigned prot, enum mm_memtyp
     bits |= level > 1 ? MM_PTE_PS : 0;
     bits |= (flags & MM_PTE_GLOBAL) != 0 ? MM_PTE_G : 0;
     return (mm_pte_t){bits};
+}
+
+/* A leaf of frame 0, to be another's: `phys` is aligned to the size of its level. */
+static inline mm_pte_t mm_pte_to(mm_pte_t leaf, mm_phys_t phys)
+{
+    return (mm_pte_t){leaf.bits | (phys.raw & MM_PTE_ADDR)};
+}
+
+/* The same leaf for the frames right behind. */
+static inline mm_pte_t mm_pte_next(mm_pte_t leaf, unsigned level)
+{
+    return (mm_pte_t){leaf.bits + mm_pt_bytes(level)};
 }
 
 /* An entry that refers to a table. It grants everything; the leaf decides (`user`: also U). */
@@ -242,18 +261,40 @@ static inline uint64_t mm_pte_reserved(mm_pte_t entry, unsigned level, unsigned 
     return entry.bits & reserved;
 }
 
+/* A present leaf of `level` with none of the bits `reserved` for it set (mm_pt_reserved_leaf()). */
+static inline bool mm_pte_is_sound_leaf(mm_pte_t entry, uint64_t reserved, unsigned level)
+{
+    uint64_t leaf = MM_PTE_P | (level > 1 ? MM_PTE_PS : 0);
+
+    return (entry.bits & (leaf | reserved)) == leaf;
+}
+
+/* What mm_pte_reserved() looks for in a leaf of `level`, on a CPU with no-execute. */
+static inline uint64_t mm_pt_reserved_leaf(unsigned level, unsigned phys_bits)
+{
+    uint64_t low =
+        level > 1 ? (mm_pt_bytes(level) - 1) & ~(MM_PTE_PAT_BIG | (MM_FRAME_BYTES - 1)) : 0;
+
+    return (MM_PTE_ADDR & ~((UINT64_C(1) << phys_bits) - 1)) | low;
+}
+
+/* Has the hardware nothing left to set in this leaf? Then it does not write it (SDM vol. 3A, 4.8). */
+static inline bool mm_pte_settled(mm_pte_t leaf)
+{
+    return (leaf.bits & MM_PTE_A) != 0 && (leaf.bits & (MM_PTE_D | MM_PTE_W)) != MM_PTE_W;
+}
+
 /* ---- changing ---- */
 
 /* The same leaf with other rights; type, frame, A, G and software bits stay; D obeys I3. */
 static inline mm_pte_t mm_pte_with_prot(mm_pte_t leaf, unsigned prot)
 {
-    uint64_t bits = (leaf.bits & ~(MM_PTE_W | MM_PTE_U | MM_PTE_NX)) | mm_pte_prot_bits(prot);
+    uint64_t from = (prot & MM_PROT_WRITE) != 0 ? MM_PTE_SAVED_DIRTY : MM_PTE_D;
+    uint64_t to = (MM_PTE_SAVED_DIRTY | MM_PTE_D) ^ from;
+    uint64_t dirty = (leaf.bits & from) != 0 ? to : 0;
+    uint64_t kept = leaf.bits & ~(MM_PTE_W | MM_PTE_U | MM_PTE_NX | from);
 
-    if ((bits & MM_PTE_W) == 0 && (bits & MM_PTE_D) != 0)
-        bits = (bits & ~MM_PTE_D) | MM_PTE_SAVED_DIRTY;
-    else if ((bits & MM_PTE_W) != 0 && (bits & MM_PTE_SAVED_DIRTY) != 0)
-        bits = (bits & ~MM_PTE_SAVED_DIRTY) | MM_PTE_D;
-    return (mm_pte_t){bits};
+    return (mm_pte_t){kept | dirty | mm_pte_prot_bits(prot)};
 }
 
 /* Child `index` at level - 1 of a leaf that is split: same rights, type, A, D; the memory-type bit
@@ -276,6 +317,14 @@ static inline mm_pte_t mm_pte_split(mm_pte_t leaf, unsigned level, unsigned inde
 #define MM_TRANSITION_FLUSH 1u /* the old translation may be cached: flush */
 #define MM_TRANSITION_BREAK 2u /* must go through not-present and a flush first */
 #define MM_TRANSITION_AD    4u /* the hardware may set A or D meanwhile: use a locked exchange */
+
+/* Between two leaves of one frame: does `after` deny what `before` granted? */
+static inline bool mm_pte_loses(mm_pte_t before, mm_pte_t after)
+{
+    uint64_t granted = MM_PTE_W | MM_PTE_U;
+
+    return ((before.bits & ~after.bits & granted) | (after.bits & ~before.bits & MM_PTE_NX)) != 0;
+}
 
 /*
  * x86_64 caches no absent translations, so adding needs nothing (SDM vol. 3A, 4.10.2.3). Granting

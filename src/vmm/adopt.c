@@ -77,12 +77,21 @@ static enum mm_err adopt_leaf(struct mm_walker *walker, struct mm_visit *visit)
     return MM_OK;
 }
 
+static void adopt_leave(struct mm_walker *walker, struct mm_visit *visit, mm_pte_t *child)
+{
+    struct stock *stock = walker->context;
+
+    mm_table_recount(stock->space->vmm, mm_pte_phys(visit->entry, visit->level), child,
+                     visit->level - 1);
+}
+
 static enum mm_err count_half(struct stock *stock, struct mm_span half, struct mm_space_fail *fail)
 {
     struct mm_walker walker = mm_walker_over(stock->space, half, stock, fail);
 
     walker.enter = adopt_enter;
     walker.leaf = adopt_leaf;
+    walker.leave = adopt_leave;
     walker.damaged = adopt_damaged;
     return mm_walker_run_all(&walker);
 }

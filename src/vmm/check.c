@@ -25,6 +25,7 @@ struct checking {
     const struct mm_check_sink *sink;
     size_t faults;
     uint64_t tables, frames, tables_max;
+    bool unbounded; /* a loop: not to be walked again */
     uint64_t leaf_count[MM_PT_LEAF_LEVEL_MAX];
 };
 
@@ -95,6 +96,7 @@ static enum mm_err check_enter(struct mm_walker *walker, struct mm_visit *visit)
         return MM_OK;
     if (is_ancestor(walker, visit->level, table)) {
         fault(c, "a table is below itself", visit->virt, visit->entry.bits, 0);
+        c->unbounded = true;
         return MM_OK;
     }
     if (!can_reach(walker->window, table)) {
@@ -103,6 +105,7 @@ static enum mm_err check_enter(struct mm_walker *walker, struct mm_visit *visit)
     }
     if (c->tables == c->tables_max) {
         fault(c, "far more tables than counted", visit->virt, c->tables, c->space->table_count);
+        c->unbounded = true;
         walker->progress = MM_WALKER_DONE;
         return MM_OK;
     }
@@ -127,12 +130,25 @@ static enum mm_err check_leaf(struct mm_walker *walker, struct mm_visit *visit)
     return MM_OK;
 }
 
+/* Does the table's tag say what is in it? */
+static void check_tag(struct checking *c, mm_phys_t table, unsigned level, unsigned live,
+                      uint64_t virt)
+{
+    const uint16_t *tag = mm_table_tag(c->space->vmm, table);
+    uint16_t expected = mm_table_tag_value(level, live);
+
+    if (tag != NULL && *tag != expected)
+        fault(c, "the entries of a table are miscounted", virt, *tag, expected);
+}
+
 static void check_leave(struct mm_walker *walker, struct mm_visit *visit, mm_pte_t *child)
 {
     struct checking *c = walker->context;
     mm_phys_t table = mm_pte_phys(visit->entry, visit->level);
+    unsigned live = mm_table_search(child, visit->level - 1);
 
-    if (!mm_table_is_empty(child) || mm_table_is_kept(c->space, visit->virt, visit->level))
+    check_tag(c, table, visit->level - 1, live, visit->virt);
+    if (live != 0 || mm_table_is_kept(c->space, visit->virt, visit->level))
         return;
     if ((c->space->flags & MM_SPACE_ADOPTED) == 0 || mm_table_is_ours(c->space->vmm, table))
         fault(c, "an empty table was not freed", visit->virt, table.raw, visit->level - 1);
@@ -278,7 +294,7 @@ size_t mm_space_check(struct mm_space *space, const struct mm_check_sink *sink)
     halves = mm_space_halves(space, half);
     for (unsigned i = 0; i < halves; i++)
         check_half(&c, half[i]);
-    if (c.faults == 0 && c.tables <= TWICE_TABLES_MAX)
+    if (!c.unbounded && c.tables <= TWICE_TABLES_MAX)
         check_twice(&c);
     check_counts(&c);
     if (!mm_space_is_kernel(space))

@@ -21,7 +21,7 @@
  *             changed. Before, in between or after makes no difference, because neither takes its
  *             exchange back. `state` follows under the lock, for calls that hold the lock once and
  *             count nowhere: they finish before it is GONE, or see it. The mask and the fence serve
- *             flushing only: they pair with flush_local().
+ *             flushing, and calls that rewrite entries plainly while no CPU is in the mask.
  * Locking     The kernel space's lock for its top-level entries, `user_spaces` and FROZEN. Loading
  *             takes none.
  * Cost        Create: one table and 256 entries. Destroy: O(tables). A hold: one locked exchange.
@@ -96,6 +96,27 @@ void mm_space_begin(struct mm_space *space, struct mm_vmm *vmm, mm_phys_t root, 
     space->state = MM_SPACE_LIVE;
 }
 
+static void recount_leave(struct mm_walker *walker, struct mm_visit *visit, mm_pte_t *child)
+{
+    const struct mm_space *space = walker->context;
+
+    mm_table_recount(space->vmm, mm_pte_phys(visit->entry, visit->level), child, visit->level - 1);
+}
+
+void mm_space_recount(struct mm_space *space)
+{
+    struct mm_span half[2];
+    unsigned halves = mm_space_halves(space, half);
+
+    mm_space_forget(space);
+    for (unsigned i = 0; i < halves; i++) {
+        struct mm_walker walker = mm_walker_over(space, half[i], space, NULL);
+
+        walker.leave = recount_leave;
+        (void)mm_walker_run_all(&walker); /* tables that cannot be reached are not counted either */
+    }
+}
+
 static unsigned slots_missing(const mm_pte_t *root, unsigned first, unsigned last)
 {
     unsigned missing = 0;
@@ -107,11 +128,10 @@ static unsigned slots_missing(const mm_pte_t *root, unsigned first, unsigned las
 
 static void slot_fill(struct mm_vmm *vmm, mm_pte_t *slot, struct mm_reserve *reserve)
 {
-    mm_phys_t frame;
-    mm_pte_t *table = mm_reserve_pop(vmm, reserve, &frame);
+    struct mm_table table = mm_reserve_pop_empty(vmm, reserve, vmm->paging.levels - 1);
 
-    mm_table_unmap(vmm->window, table);
-    mm_pte_store(slot, mm_pte_table(frame, false));
+    mm_table_unmap(vmm->window, table.entry);
+    mm_pte_store(slot, mm_pte_table(table.frame, false));
 }
 
 enum mm_err mm_space_preallocate(struct mm_space *space, struct mm_space_fail *fail)
@@ -136,6 +156,8 @@ enum mm_err mm_space_preallocate(struct mm_space *space, struct mm_space_fail *f
         if (!mm_pte_is_present(mm_pte_load(&root[i])))
             slot_fill(vmm, &root[i], &reserve);
     }
+    if (err == MM_OK)
+        mm_table_recount(vmm, space->root, root, vmm->paging.levels);
     mm_table_unmap(vmm->window, root);
     mm_reserve_drop(vmm, &reserve);
     if (err != MM_OK)
@@ -168,7 +190,7 @@ static enum mm_err share_kernel_half(struct mm_vmm *vmm, mm_pte_t *root)
     enum mm_err err = mm_table_map(vmm->window, kernel->root, &from);
 
     if (err == MM_OK) {
-        for (unsigned i = mm_pt_kernel_index(); i < MM_PT_ENTRIES; i++)
+        for (unsigned i = mm_pt_kernel_index(); i < mm_pt_entries(vmm->paging.levels); i++)
             mm_pte_store_fresh(&root[i], mm_pte_load(&from[i]));
         mm_table_unmap(vmm->window, from);
         vmm->state |= MM_VMM_FROZEN;
@@ -221,7 +243,7 @@ enum mm_err mm_space_create(struct mm_vmm *vmm, struct mm_space *space, uint32_t
 {
     bool kernel = (flags & MM_SPACE_KERNEL) != 0;
     struct mm_reserve reserve = {{0}, 0};
-    mm_phys_t root;
+    struct mm_table root;
     enum mm_err err;
 
     if (!mm_vmm_is_made(vmm) || space == NULL ||
@@ -234,10 +256,12 @@ enum mm_err mm_space_create(struct mm_vmm *vmm, struct mm_space *space, uint32_t
     err = mm_reserve_take(vmm, &reserve, 1);
     if (err != MM_OK)
         return err;
-    mm_table_unmap(vmm->window, mm_reserve_pop(vmm, &reserve, &root));
-    err = kernel ? create_kernel(vmm, space, flags, root) : create_user(vmm, space, flags, root);
+    root = mm_reserve_pop_empty(vmm, &reserve, vmm->paging.levels);
+    mm_table_unmap(vmm->window, root.entry);
+    err = kernel ? create_kernel(vmm, space, flags, root.frame)
+                 : create_user(vmm, space, flags, root.frame);
     if (err != MM_OK)
-        vmm->tables.free(vmm->tables.context, root); /* never linked, never loaded */
+        (void)mm_table_free(vmm, root.frame, 0); /* never linked, never loaded */
     return err;
 }
 
@@ -257,7 +281,9 @@ static enum mm_err load_on(struct mm_space *space, struct mm_space *before, unsi
     if (err != MM_OK)
         return err;
     mm_cpuset_add(&space->cpus, cpu);
-    mm_fence_full(); /* pairs with the fence in flush_local() */
+    mm_fence_full(); /* pairs with those in mm_gather_flush_here() and rewrite_begin() */
+    while (mm_load_acquire_u32(&space->rewritten) != 0) /* pairs with rewrite_end() */
+        mm_cpu_relax();
     space->vmm->active[cpu] = space;
     mm_mmu_load_root(space->root);
     if (low_half_stays(space, before))
@@ -331,76 +357,21 @@ static enum mm_err space_retire(struct mm_space *space)
     return MM_OK;
 }
 
-struct teardown {
-    struct mm_gather *gather;
-    struct mm_space_fail damage; /* the first; err MM_OK if there is none */
-};
-
-static void teardown_note(struct mm_walker *walker, const struct mm_visit *visit)
+/* Nobody can reach the tables when everything is flushed: the space is gone, and no CPU has it
+ * loaded. Global translations outlive a change of root. */
+static void space_teardown(struct mm_space *space, struct mm_space_fail *damage)
 {
-    struct teardown *t = walker->context;
+    struct mm_vmm *vmm = space->vmm;
+    bool kernel = mm_space_is_kernel(space);
+    struct mm_slots own = {0,
+                           (kernel ? mm_pt_entries(vmm->paging.levels) : mm_pt_kernel_index()) - 1};
+    struct mm_gather gather;
 
-    if (t->damage.err == MM_OK)
-        (void)mm_fail(&t->damage, MM_ERR_CORRUPT, walker->virt, visit->level, visit->entry);
-}
-
-/* What a damaged entry led to is lost. */
-static enum mm_err teardown_damaged(struct mm_walker *walker, struct mm_visit *visit)
-{
-    teardown_note(walker, visit);
-    return MM_OK;
-}
-
-static enum mm_err teardown_enter(struct mm_walker *walker, struct mm_visit *visit)
-{
-    mm_pte_t *table;
-
-    visit->skip =
-        mm_table_map(walker->window, mm_pte_phys(visit->entry, visit->level), &table) != MM_OK;
-    if (visit->skip)
-        teardown_note(walker, visit);
-    else
-        mm_table_unmap(walker->window, table);
-    return MM_OK;
-}
-
-static void teardown_leave(struct mm_walker *walker, struct mm_visit *visit, mm_pte_t *child)
-{
-    struct teardown *t = walker->context;
-    mm_phys_t table = mm_pte_phys(visit->entry, visit->level);
-
-    (void)child;
-    if (walker->progress == MM_WALKER_PAUSED || !mm_table_is_ours(t->gather->space->vmm, table))
-        return;
-    mm_pte_store(visit->slot, mm_pte_empty());
-    mm_gather_everything(t->gather);
-    mm_gather_table(t->gather, table, visit->virt, mm_pt_bytes(visit->level));
-}
-
-/* No lock: the space is gone, so nobody else descends. Table by table a walker of the hardware
- * might have been left in is flushed before it is freed, as everywhere. */
-static void space_teardown(struct mm_space *space, struct teardown *t)
-{
-    struct mm_span half[2];
-    unsigned halves = mm_space_halves(space, half);
-
-    for (unsigned i = 0; i < halves; i++) {
-        struct mm_walker walker = mm_walker_over(space, half[i], t, NULL);
-
-        walker.enter = teardown_enter;
-        walker.leave = teardown_leave;
-        walker.damaged = teardown_damaged;
-        do {
-            enum mm_err err;
-
-            walker.budget = MM_GATHER_TABLES;
-            err = mm_walker_run(&walker);
-            MM_ASSERT2(err == MM_OK, walker.virt, err);
-            mm_gather_flush(t->gather);
-        } while (walker.progress != MM_WALKER_DONE);
-    }
-    mm_gather_everything(t->gather); /* global translations outlive a change of root */
-    mm_gather_table(t->gather, space->root, 0, UINT64_MAX);
+    mm_gather_start(&gather, space);
+    mm_gather_everything(&gather);
+    mm_gather_flush(&gather);
+    mm_tables_free_below(vmm, space->root, own, damage);
+    (void)mm_table_free(vmm, space->root, 0);
 }
 
 static void leave_vmm(struct mm_space *space)
@@ -422,18 +393,15 @@ static void leave_vmm(struct mm_space *space)
 
 enum mm_err mm_space_destroy(struct mm_space *space)
 {
-    struct mm_gather gather;
-    struct teardown t = {.gather = &gather};
+    struct mm_space_fail damage = {.err = MM_OK};
     enum mm_err err = space_retire(space);
 
     if (err != MM_OK)
         return err;
-    mm_gather_begin(&gather, space);
-    space_teardown(space, &t);
-    mm_gather_end(&gather);
+    space_teardown(space, &damage);
     leave_vmm(space);
-    if (t.damage.err != MM_OK)
-        mm_space_report_damage(space, &t.damage, "mm_space_destroy", MM_CALLER);
+    if (damage.err != MM_OK)
+        mm_space_report_damage(space, &damage, "mm_space_destroy", MM_CALLER);
     return MM_OK;
 }
 

@@ -66,7 +66,7 @@ unsigned mm_split_tables_locked(struct mm_space *space, const struct mm_span *sp
 
 static void fill_parts(mm_pte_t *table, mm_pte_t leaf, unsigned level)
 {
-    for (unsigned i = 0; i < MM_PT_ENTRIES; i++)
+    for (unsigned i = 0; i < mm_pt_entries(level - 1); i++)
         mm_pte_store_fresh(&table[i], mm_pte_split(leaf, level, i));
 }
 
@@ -74,17 +74,18 @@ static void fill_parts(mm_pte_t *table, mm_pte_t leaf, unsigned level)
 static mm_pte_t leaf_split(struct mm_space *space, mm_pte_t *slot, unsigned level, bool user,
                            struct mm_reserve *reserve)
 {
-    mm_phys_t frame;
-    mm_pte_t *table = mm_reserve_pop(space->vmm, reserve, &frame);
-    mm_pte_t link = mm_pte_table(frame, user);
+    struct mm_table table = mm_reserve_pop(space->vmm, reserve);
+    mm_pte_t link = mm_pte_table(table.frame, user);
     mm_pte_t leaf = mm_pte_load(slot);
 
+    table.tag = mm_table_tag(space->vmm, table.frame);
+    mm_table_set_live(table, level - 1, mm_pt_entries(level - 1));
     do
-        fill_parts(table, leaf, level);
+        fill_parts(table.entry, leaf, level);
     while (!mm_pte_compare_swap(slot, &leaf, link));
-    mm_table_unmap(space->vmm->window, table);
+    mm_table_unmap(space->vmm->window, table.entry);
     space->leaf_count[level - 1]--;
-    space->leaf_count[level - 2] += MM_PT_ENTRIES;
+    space->leaf_count[level - 2] += mm_pt_entries(level - 1);
     return link;
 }
 

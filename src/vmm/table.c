@@ -1,18 +1,24 @@
 /*
- * table.c - tables as memory: reached, taken, set aside, recognised as empty.
+ * table.c - tables as memory: reached, taken, counted, given back.
  *
  * Problem     A call that needs tables half-way through its work, and does not get them, has
- *             already changed something.
+ *             already changed something. And finding out that a table has become empty by looking
+ *             at 512 entries costs more than removing them did.
  * Idea        A call counts first, takes all it may need into a reserve, and only then changes
  *             entries. The reserve is a list through the frames themselves, which nobody else sees
- *             yet, so it needs no storage however long it is.
+ *             yet, so it needs no storage however long it is. Each table's entries are counted in
+ *             the tag of its frame, where the source of frames has tags.
  * Invariants  I1 a frame in a reserve is linked nowhere and belongs to the call that holds it
- *             I2 a table leaves the reserve with all entries empty
- *             I3 every frame that went through a reserve was reachable through the window
- * Locking     Taking for a space: its lock. Giving back: no lock, the source may have its own.
- * Cost        One call of the source per table; clearing 512 entries when one is used.
+ *             I2 every frame that went through a reserve was reachable through the window, and its
+ *                tag can be had
+ *             I3 the tag of a linked table says its level and how many of its entries are not
+ *                empty; the tag of a frame that is no table is 0
+ * Locking     Taking for a space, and tags of linked tables: its lock. Giving back: no lock, the
+ *             source may have its own.
+ * Cost        One call of the source per table; one more for its tag.
  * Rejected    Tables in an array on the stack: a mapping of 1 GiB of 4 KiB pages needs 514.
- *             Freeing them here after use: they may be cached by then; only a gather frees.
+ *             Freeing them here after use: they may be cached by then; only a gather frees. Counts
+ *             in the parent's entry: the hardware writes that word, and a root has no parent.
  */
 #include "vmm_internal.h"
 
@@ -25,13 +31,22 @@ mm_pte_t *mm_table_map_known(const struct mm_window *window, mm_phys_t table)
     return pointer;
 }
 
-bool mm_table_is_empty(const mm_pte_t *table)
+unsigned mm_table_search(const mm_pte_t *entry, unsigned level)
 {
-    for (unsigned i = 0; i < MM_PT_ENTRIES; i++) {
-        if (!mm_pte_is_none(mm_pte_load(&table[i])))
-            return false;
-    }
-    return true;
+    unsigned live = 0;
+
+    for (unsigned i = 0; i < mm_pt_entries(level); i++)
+        live += mm_pte_is_none(mm_pte_load(&entry[i])) ? 0 : 1;
+    return live;
+}
+
+void mm_table_recount(const struct mm_vmm *vmm, mm_phys_t frame, const mm_pte_t *entry,
+                      unsigned level)
+{
+    struct mm_table table = {.tag = mm_table_tag(vmm, frame)};
+
+    if (table.tag != NULL)
+        mm_table_set_live(table, level, mm_table_search(entry, level));
 }
 
 static bool in_kernel_area(const struct mm_vmm *vmm, uint64_t virt, uint64_t slot_bytes)
@@ -59,11 +74,40 @@ bool mm_table_is_ours(const struct mm_vmm *vmm, mm_phys_t table)
     return source->owns == NULL || source->owns(source->context, table);
 }
 
-/* Put `frame` at the head of the list, if it can be reached. */
+bool mm_table_free(struct mm_vmm *vmm, mm_phys_t frame, unsigned level)
+{
+    uint16_t *tag = mm_table_tag(vmm, frame);
+
+    if (tag == NULL && !mm_table_is_ours(vmm, frame)) /* what has a tag is the source's */
+        return true;
+    if (tag != NULL && level != 0 && *tag >> MM_TAG_LEVEL_SHIFT != level)
+        return false;
+    if (tag != NULL)
+        *tag = 0;
+    vmm->tables.free(vmm->tables.context, frame);
+    return true;
+}
+
+/* ---- reserves ---- */
+
+/* Can a table be in this frame? Its tag, if there are tags, is made now. */
+static enum mm_err frame_try(struct mm_vmm *vmm, mm_phys_t frame, mm_pte_t **table)
+{
+    uint16_t *tag;
+    enum mm_err err = MM_OK;
+
+    if (vmm->tables.tag != NULL)
+        err = vmm->tables.tag(vmm->tables.context, frame, &tag);
+    if (err == MM_OK || err == MM_ERR_NOT_FOUND)
+        err = mm_table_map(vmm->window, frame, table);
+    return err;
+}
+
+/* Put `frame` at the head of the list. */
 static enum mm_err reserve_push(struct mm_vmm *vmm, struct mm_reserve *reserve, mm_phys_t frame)
 {
     mm_pte_t *table;
-    enum mm_err err = mm_table_map(vmm->window, frame, &table);
+    enum mm_err err = frame_try(vmm, frame, &table);
 
     if (err != MM_OK)
         return err;
@@ -113,15 +157,23 @@ enum mm_err mm_reserve_for(struct mm_space *space, struct mm_reserve *reserve, u
     return err;
 }
 
-mm_pte_t *mm_reserve_pop(struct mm_vmm *vmm, struct mm_reserve *reserve, mm_phys_t *out)
+struct mm_table mm_reserve_pop(struct mm_vmm *vmm, struct mm_reserve *reserve)
 {
-    mm_pte_t *table;
+    struct mm_table table = {.frame = reserve->first};
 
     MM_ASSERT(reserve->count > 0);
-    table = mm_table_map_known(vmm->window, reserve->first);
-    *out = reserve_unlink(reserve, table);
-    for (unsigned i = 0; i < MM_PT_ENTRIES; i++)
-        mm_pte_store_fresh(&table[i], mm_pte_empty());
+    table.entry = mm_table_map_known(vmm->window, table.frame);
+    (void)reserve_unlink(reserve, table.entry);
+    return table;
+}
+
+struct mm_table mm_reserve_pop_empty(struct mm_vmm *vmm, struct mm_reserve *reserve, unsigned level)
+{
+    struct mm_table table = mm_reserve_pop(vmm, reserve);
+
+    table.tag = mm_table_tag(vmm, table.frame);
+    mm_pte_clear_fresh(table.entry, mm_pt_entries(level));
+    mm_table_set_live(table, level, 0);
     return table;
 }
 

@@ -112,6 +112,8 @@ void mm_vmm_set_sources(struct mm_vmm *vmm, const struct mm_frame_source *tables
         return;
     vmm->tables = *tables;
     vmm->pmm = pmm;
+    if (vmm->kernel != NULL)
+        mm_space_recount(vmm->kernel);
 }
 
 void mm_vmm_set_window(struct mm_vmm *vmm, const struct mm_window *window)

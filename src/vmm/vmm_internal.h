@@ -5,7 +5,8 @@
  *             by the same rules, and fill the same failure record.
  * Idea        One walker for everything that visits what is there (walker.c), one reserve of tables
  *             for everything that may need one (table.c), one gather for everything that takes away
- *             (gather.c). Only map.c descends by itself, because it builds what is not there.
+ *             (gather.c). map.c and change.c, which must be fast, descend by themselves: one
+ *             function per level, in which the level is a constant.
  * Invariants  Ranges are [first, last], both ends included: an end at 2^64 needs no special case.
  * Locking     `_locked` in a name or MM_ASSERT_LOCKED: the space's lock is held.
  * Cost        See each file.
@@ -39,7 +40,18 @@
 /* Tables that one hold of a space's lock may visit. */
 #define MM_PIECE_TABLES 64u
 
+/* An entry up to this level that a range covers wholly is removed with one store: at most 513 tables
+ * hang below it, which are counted in one hold of the lock. */
+#define MM_REMOVE_LEVEL_MAX 3u
+
+/* From this length on a protect finds out whether any CPU can write the entries meanwhile. */
+#define MM_REWRITE_BYTES UINT64_C(0x10000)
+
 #define MM_PROT_ALL (MM_PROT_READ | MM_PROT_WRITE | MM_PROT_EXEC | MM_PROT_USER)
+
+/* Functions of one level are made from one text, with the level as a constant. */
+#define MM_INLINE static inline __attribute__((always_inline))
+#define MM_COLD   __attribute__((noinline, cold))
 
 struct mm_span {
     uint64_t first, last;
@@ -115,6 +127,9 @@ void mm_space_begin(struct mm_space *space, struct mm_vmm *vmm, mm_phys_t root, 
 /* Give the kernel space tables for the top-level entries of the kernel area that have none. */
 enum mm_err mm_space_preallocate(struct mm_space *space, struct mm_space_fail *fail);
 
+/* Count all tables into the tags that the frame source has now. Nobody else uses the space. */
+void mm_space_recount(struct mm_space *space);
+
 /* The part of the address space that is this space's own: one span, or both halves. */
 unsigned mm_space_halves(const struct mm_space *space, struct mm_span *out);
 
@@ -154,13 +169,69 @@ static inline void mm_table_unmap(const struct mm_window *window, mm_pte_t *tabl
 /* Map a table that was reached before, so that it cannot fail. */
 mm_pte_t *mm_table_map_known(const struct mm_window *window, mm_phys_t table);
 
-bool mm_table_is_empty(const mm_pte_t *table);
+/* A table in hand. Who changes the number of its entries asks for the tag. */
+struct mm_table {
+    mm_pte_t *entry;
+    mm_phys_t frame;
+    uint16_t *tag;    /* NULL: its frame has none, so the table is searched for entries */
+    unsigned removed; /* entries that a change has taken away and not counted yet */
+};
+
+/* A tag counts the entries that are not empty, and names the level of the table. */
+#define MM_TAG_LIVE        0x3ffu
+#define MM_TAG_LEVEL_SHIFT 12u
+
+_Static_assert(MM_PT_ENTRIES <= MM_TAG_LIVE && MM_PT_LEVELS_MAX < 8, "a tag has room");
+
+/* The tag of a table's frame; NULL if it has none. */
+static inline uint16_t *mm_table_tag(const struct mm_vmm *vmm, mm_phys_t frame)
+{
+    uint16_t *tag;
+
+    if (vmm->tables.tag == NULL || vmm->tables.tag(vmm->tables.context, frame, &tag) != MM_OK)
+        return NULL;
+    return tag;
+}
+
+static inline uint16_t mm_table_tag_value(unsigned level, unsigned live)
+{
+    return (uint16_t)(level << MM_TAG_LEVEL_SHIFT | live);
+}
+
+static inline void mm_table_set_live(struct mm_table table, unsigned level, unsigned live)
+{
+    if (table.tag != NULL)
+        *table.tag = mm_table_tag_value(level, live);
+}
+
+/* `more` may be negative, as unsigned numbers are. */
+static inline void mm_table_count(struct mm_table table, unsigned more)
+{
+    if (table.tag != NULL)
+        *table.tag = (uint16_t)(*table.tag + more);
+}
+
+/* Entries of a table of `level` that are not empty. */
+unsigned mm_table_search(const mm_pte_t *entry, unsigned level);
+
+static inline unsigned mm_table_live(struct mm_table table, unsigned level)
+{
+    return table.tag != NULL ? *table.tag & MM_TAG_LIVE : mm_table_search(table.entry, level);
+}
+
+/* Count a table that libmm did not fill into its tag, if it has one. */
+void mm_table_recount(const struct mm_vmm *vmm, mm_phys_t frame, const mm_pte_t *entry,
+                      unsigned level);
 
 /* Must the table under the entry of `level` at `virt` stay although it is empty? */
 bool mm_table_is_kept(const struct mm_space *space, uint64_t virt, unsigned level);
 
 /* Is the frame one that may go back to the source of tables? */
 bool mm_table_is_ours(const struct mm_vmm *vmm, mm_phys_t table);
+
+/* Give the frame of a table back, its tag cleared, unless it is somebody else's. False, and nothing
+ * is given back, if its tag says another level; 0 = any. No lock held. */
+bool mm_table_free(struct mm_vmm *vmm, mm_phys_t frame, unsigned level);
 
 /* Tables taken and not linked yet, each naming the next in its first entry. */
 struct mm_reserve {
@@ -174,11 +245,98 @@ enum mm_err mm_reserve_take(struct mm_vmm *vmm, struct mm_reserve *reserve, uint
 /* The same within the limit of a space, whose table_count grows on success. Lock held. */
 enum mm_err mm_reserve_for(struct mm_space *space, struct mm_reserve *reserve, uint64_t count);
 
-/* One of them, mapped and all empty. */
-mm_pte_t *mm_reserve_pop(struct mm_vmm *vmm, struct mm_reserve *reserve, mm_phys_t *out);
+/* One of them, mapped. All entries, and the tag, are to be stored. */
+struct mm_table mm_reserve_pop(struct mm_vmm *vmm, struct mm_reserve *reserve);
+
+/* One of `level`, with all entries empty and counted as such. */
+struct mm_table mm_reserve_pop_empty(struct mm_vmm *vmm, struct mm_reserve *reserve,
+                                     unsigned level);
 
 /* Give back what is left. No lock held. */
 void mm_reserve_drop(struct mm_vmm *vmm, struct mm_reserve *reserve);
+
+/* ---- the way of a call through its range ---- */
+
+struct mm_way {
+    uint64_t virt; /* here; unchanged at the end */
+    uint64_t last;
+    bool done;
+};
+
+/* Behind `bytes` more. */
+static inline void mm_way_advance(struct mm_way *way, uint64_t bytes)
+{
+    way->done = way->last - way->virt < bytes;
+    if (!way->done)
+        way->virt += bytes;
+}
+
+/* Behind the entry of `level` that is here. */
+static inline void mm_way_step_over(struct mm_way *way, unsigned level)
+{
+    mm_way_advance(way, mm_pt_bytes(level) - (way->virt & (mm_pt_bytes(level) - 1)));
+}
+
+/* The last address of the table of `level` that is here. */
+static inline uint64_t mm_way_table_last(const struct mm_way *way, unsigned level)
+{
+    return way->virt | (mm_pt_bytes(level + 1) - 1);
+}
+
+static inline bool mm_way_goes_on(const struct mm_way *way, uint64_t table_last)
+{
+    return !way->done && way->virt <= table_last;
+}
+
+/* Does the range have all of the entry of `level` that is here? */
+static inline bool mm_way_has_whole(const struct mm_way *way, unsigned level)
+{
+    return mm_is_aligned(way->virt, mm_pt_bytes(level)) &&
+           way->last - way->virt >= mm_pt_bytes(level) - 1;
+}
+
+/* Entries of the leaf table that is here, from `first` on, that the range has. */
+static inline unsigned mm_way_pages(const struct mm_way *way, unsigned first)
+{
+    return (unsigned)mm_min_u64(mm_pt_entries(1) - first,
+                                ((way->last - way->virt) >> MM_FRAME_SHIFT) + 1);
+}
+
+static inline void mm_way_advance_pages(struct mm_way *way, unsigned pages)
+{
+    mm_way_advance(way, (uint64_t)pages << MM_FRAME_SHIFT);
+}
+
+/* ---- the leaf table that was used last, so that calls on one page after the other do not descend.
+ * Lock held. ---- */
+
+static inline void mm_space_forget(struct mm_space *space)
+{
+    space->last_table.entry = NULL;
+}
+
+/* `table`, its tag known, has the page at `virt`. Nothing above it denies a right. */
+static inline void mm_space_remember(struct mm_space *space, const struct mm_table *table,
+                                     uint64_t virt)
+{
+    if (!MM_FRAME_STAYS || (space->flags & MM_SPACE_ADOPTED) != 0)
+        return;
+    space->last_table.first = mm_align_down(virt, mm_pt_bytes(2));
+    space->last_table.entry = table->entry;
+    space->last_table.tag = table->tag;
+    space->last_table.window = space->vmm->window;
+}
+
+/* Its entries, if it has all of [first, last]; else NULL. */
+static inline mm_pte_t *mm_space_recall(const struct mm_space *space, uint64_t first, uint64_t last)
+{
+    uint64_t base = space->last_table.first;
+
+    if (first < base || last - base >= mm_pt_bytes(2) || space->last_table.entry == NULL ||
+        space->last_table.window != space->vmm->window)
+        return NULL;
+    return (mm_pte_t *)space->last_table.entry;
+}
 
 /* ---- walker.c: visiting what is there ---- */
 
@@ -253,25 +411,87 @@ enum mm_err mm_range_check_gather(const struct mm_gather *gather, const struct m
 enum mm_err mm_range_check_prot(const struct mm_space *space, uint64_t virt, uint32_t prot,
                                 bool allow_wx, struct mm_space_fail *fail);
 
-/* Does the leaf of this visit stick out of `span`? Then somebody changed the range meanwhile. */
-static inline bool mm_range_is_cut(const struct mm_visit *visit, const struct mm_span *span)
-{
-    return visit->virt < span->first || visit->virt + (mm_pt_bytes(visit->level) - 1) > span->last;
-}
+/* ---- range.c, look.c, unmap.c, protect.c: calls that change what is there ---- */
 
-/* What the operations of unmap and protect find in walker->context. */
+/* A range call on its way through the tables, once to look and once to change. */
 struct mm_change {
+    /* of the call */
     struct mm_space *space;
+    struct mm_gather *gather;
+    struct mm_space_fail *fail;
     struct mm_span span;
-    struct mm_gather *gather; /* NULL: one on the stack, flushed before the call returns */
-    unsigned prot;            /* of protect; MM_PROT_NONE otherwise */
-    /* As in struct mm_walker; they fill `gather`. */
-    enum mm_err (*leaf)(struct mm_walker *walker, struct mm_visit *visit);
-    void (*leave)(struct mm_walker *walker, struct mm_visit *visit, mm_pte_t *child);
+    unsigned prot; /* of protect; MM_PROT_NONE = unmap */
+    bool holes;    /* are skipped */
+    /* of the pass */
+    struct mm_way way;
+    unsigned budget; /* tables that may still be entered or removed */
+    bool paused;     /* it was used up: go on in another hold of the lock */
+    bool changing;   /* the look is over */
+    bool cut;        /* seen by mm_look(): a large page sticks out of the span */
+    bool watched;    /* the hardware may set accessed and dirty meanwhile */
+    uint64_t reserved[MM_PT_LEAF_LEVEL_MAX + 1]; /* bits of a leaf of each level */
+    uint64_t removed[MM_PT_LEAF_LEVEL_MAX + 1];  /* leaves of each level */
+    uint64_t tables;                             /* removed */
 };
 
-/* Prepare the span and visit it piece by piece, flushing when the gather is full. */
-enum mm_err mm_range_change(struct mm_change *change, uint32_t flags, struct mm_space_fail *fail);
+/* One pass each, from where the way is to its end or until the budget is used up. Lock held. */
+enum mm_err mm_look(struct mm_change *change);  /* holes, rights, damage: changes nothing */
+enum mm_err mm_unmap(struct mm_change *change); /* after mm_look() in the same hold: cannot fail */
+enum mm_err mm_protect(struct mm_change *change); /* the same */
+
+/* Does an entry of `level` that leads to a table come off as one, with all below it? */
+static inline bool mm_change_takes_all(const struct mm_change *change, unsigned level)
+{
+    return change->prot == MM_PROT_NONE && level <= MM_REMOVE_LEVEL_MAX &&
+           mm_way_has_whole(&change->way, level);
+}
+
+/* What is done to the part of the range that lies in `table`. `rights`: what the levels above grant.
+ */
+typedef enum mm_err mm_change_fn(struct mm_change *change, struct mm_table *table, unsigned rights);
+
+/* The entry here was overwritten: what comes before it is done. */
+static inline enum mm_err mm_change_refuse_damage(struct mm_change *change, mm_pte_t entry,
+                                                  unsigned level)
+{
+    return mm_fail(change->fail, MM_ERR_CORRUPT, change->way.virt, level, entry);
+}
+
+/* Map the table that `entry` of `level` leads to, or pause: the budget is used up. */
+MM_INLINE enum mm_err mm_change_enter(struct mm_change *change, mm_pte_t entry, unsigned level,
+                                      struct mm_table *out)
+{
+    enum mm_err err;
+
+    change->paused = change->budget == 0;
+    if (change->paused)
+        return MM_OK;
+    change->budget--;
+    *out = (struct mm_table){.frame = mm_pte_phys(entry, level)};
+    err = mm_table_map(change->space->vmm->window, out->frame, &out->entry);
+    if (err != MM_OK)
+        return mm_fail(change->fail, err, change->way.virt, level, entry);
+    return MM_OK;
+}
+
+/* Begin at the root, which has `four` levels or `five`. */
+static inline enum mm_err mm_change_from_root(struct mm_change *change, mm_change_fn *four,
+                                              mm_change_fn *five)
+{
+    const struct mm_vmm *vmm = change->space->vmm;
+    struct mm_table root = {.frame = change->space->root};
+    enum mm_err err = mm_table_map(vmm->window, root.frame, &root.entry);
+
+    if (err != MM_OK)
+        return mm_fail(change->fail, err, change->way.virt, 0, mm_pte_empty());
+    err = (vmm->paging.levels == 4 ? four : five)(change, &root, MM_PROT_ALL);
+    mm_table_unmap(vmm->window, root.entry);
+    return err;
+}
+
+/* All or nothing, but for MM_ERR_AGAIN and damage found late. `gather` NULL: one on the stack,
+ * flushed before the call returns. */
+enum mm_err mm_range_change(struct mm_change *change, struct mm_gather *gather);
 
 /* ---- split.c ---- */
 
@@ -286,14 +506,46 @@ void mm_split_edges_locked(struct mm_space *space, const struct mm_span *span,
 
 #define MM_GATHER_EVERYTHING 1u
 #define MM_GATHER_HOLDS      2u /* its space: from begin to end */
+#define MM_GATHER_KERNEL     4u /* of the kernel space */
+
+/* A gather that holds nothing: for a call that flushes before it returns. */
+void mm_gather_start(struct mm_gather *gather, struct mm_space *space);
+
+static inline bool mm_gather_has_work(const struct mm_gather *gather)
+{
+    return gather->page_count != 0 || gather->table_count != 0 || gather->run_count != 0 ||
+           (gather->flags & MM_GATHER_EVERYTHING) != 0;
+}
 
 void mm_gather_page(struct mm_gather *gather, uint64_t virt, uint64_t bytes);
-/* A table that is linked nowhere any more and covered [virt, virt + bytes). */
-void mm_gather_table(struct mm_gather *gather, mm_phys_t table, uint64_t virt, uint64_t bytes);
+/* A table that is linked nowhere any more and covered [virt, virt + bytes), with all below it:
+ * `level` is its own, or 0 if it is empty. */
+void mm_gather_table(struct mm_gather *gather, mm_phys_t table, unsigned level, uint64_t virt,
+                     uint64_t bytes);
 void mm_gather_everything(struct mm_gather *gather);
 
 /* Flush, then free what is in it. May wait; no lock held. */
 void mm_gather_flush(struct mm_gather *gather);
+
+/* The same in two steps. First on this CPU, interrupts off, while the space cannot go: true if
+ * `others` must flush, too. Then, without any lock, those (NULL: none), and the frees; the space is
+ * not looked at any more. */
+bool mm_gather_flush_here(struct mm_gather *gather, struct mm_cpuset *others);
+void mm_gather_finish(struct mm_gather *gather, const struct mm_cpuset *others);
+
+/* ---- remove.c: tables that no CPU can reach any more ---- */
+
+/* Free a table of `level` and all below it; level 0: one that is empty. What damaged entries lead to
+ * is lost. No lock held. */
+void mm_tables_free(struct mm_vmm *vmm, mm_phys_t table, unsigned level);
+
+struct mm_slots {
+    unsigned first, last;
+};
+
+/* The same for all below some entries of a root, which stays. `damage`: the first, if there is any. */
+void mm_tables_free_below(struct mm_vmm *vmm, mm_phys_t root, struct mm_slots slots,
+                          struct mm_space_fail *damage);
 
 /* ---- live.c ---- */
 

@@ -69,6 +69,8 @@ static void give_back(void *context, mm_phys_t frame)
         fail("freed twice", frame);
     if (fake_frame_in_use(frame))
         fail("freed while a CPU may still reach it", frame);
+    if (frames->tag[i] != 0)
+        fail("freed with a tag", frame);
     frames->out[i] = false;
     frames->used--;
     frames->frees++;
@@ -76,10 +78,20 @@ static void give_back(void *context, mm_phys_t frame)
     fake_ram_poison(frame, MM_FRAME_BYTES);
 }
 
+static enum mm_err tag(void *context, mm_phys_t frame, uint16_t **out)
+{
+    struct mm_test_frames *frames = context;
+
+    if (frames->untagged || !owns(frames, frame))
+        return MM_ERR_NOT_FOUND;
+    *out = &frames->tag[mm_frame_of(frame) - mm_frame_of(frames->start)];
+    return MM_OK;
+}
+
 struct mm_frame_source mm_test_frame_source(struct mm_test_frames *frames)
 {
     return (struct mm_frame_source){
-        .alloc = alloc, .free = give_back, .owns = owns, .context = frames};
+        .alloc = alloc, .free = give_back, .owns = owns, .tag = tag, .context = frames};
 }
 
 bool mm_test_frame_out(const struct mm_test_frames *frames, mm_phys_t frame)

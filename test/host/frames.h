@@ -3,7 +3,7 @@
  *
  * Frames come out poisoned (fake_ram_poison()), the last one freed first. It fails the test when
  * a frame comes back that is not its own, is free already, or that a CPU may still reach through
- * a root, a cached table or a translation: "freed before flushed".
+ * a root, a cached table or a translation: "freed before flushed", or with a tag that is not 0.
  */
 #ifndef MM_TEST_FRAMES_H
 #define MM_TEST_FRAMES_H
@@ -21,9 +21,11 @@ struct mm_test_frames {
     uint64_t frees;
     int64_t fail_after;  /* so many more allocations succeed, the next fails once; -1 = never */
     bool empty;          /* every allocation fails */
+    bool untagged;       /* frames have no tags: set before the first one is taken */
     uint32_t free_count; /* of free_frame */
     uint16_t free_frame[MM_TEST_FRAMES_MAX];
     bool out[MM_TEST_FRAMES_MAX];
+    uint16_t tag[MM_TEST_FRAMES_MAX];
 };
 
 /* Frames of simulated RAM that is there already; at most MM_TEST_FRAMES_MAX. */

@@ -188,7 +188,7 @@ TEST(damage_that_comes_during_unmap_is_said_with_what_is_done)
     CHECK_OK(unmap(&fx.kernel, LOW + M2, K4)); /* 4 KiB pages there */
     mm_test_shootdown_hook(overwrite, entry_at(&fx.kernel, LOW + M2 + 9 * K4, 1));
     CHECK_ERR(
-        mm_space_unmap(&fx.kernel, mm_virt(LOW + K4), 2 * M2 - K4, MM_RANGE_HOLES, NULL, &why),
+        mm_space_unmap(&fx.kernel, mm_virt(LOW + K4), 2 * M2 - 2 * K4, MM_RANGE_HOLES, NULL, &why),
         MM_ERR_CORRUPT);
     CHECK_EQ(why.virt.raw, LOW + M2 + 9 * K4);
     mm_test_shootdown_hook(NULL, NULL);

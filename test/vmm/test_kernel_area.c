@@ -85,7 +85,7 @@ static void begin(uint64_t area_bytes)
     begin_pmm();
     mm_layout_default(&layout);
     vmm.layout = &layout;
-    vmm.tables = (struct mm_frame_source){source_alloc, source_free, NULL, NULL};
+    vmm.tables = (struct mm_frame_source){.alloc = source_alloc, .free = source_free};
     CHECK_OK(mm_vmm_init(&t.vmm, &vmm));
     for (unsigned cpu = 2; cpu-- > 0;) {
         fake_cpu_set(cpu);

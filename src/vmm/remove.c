@@ -1,0 +1,93 @@
+/*
+ * remove.c - tables that no CPU can reach any more.
+ *
+ * Problem     What was taken off with one store may be half a thousand tables, and some of them may
+ *             be damaged, or somebody else's.
+ * Idea        When the flush is over they are memory like any other: go through them, believe no
+ *             entry that the hardware would not have followed, give each frame back.
+ * Invariants  I1 no table is read after it was given back
+ *             I2 a table that is counted is freed only as what its tag says it is
+ * Locking     None: nobody else knows of these tables.
+ * Cost        One load per entry of the tables above level 1; leaf tables are not looked at.
+ * Rejected    A list of all tables in the gather: it would be full after 64, and a full gather means
+ *             a flush more.
+ */
+#include "vmm_internal.h"
+
+struct removing {
+    struct mm_vmm *vmm;
+    struct mm_space_fail *damage;
+};
+
+static MM_COLD void note(struct removing *r, uint64_t virt, unsigned level, mm_pte_t entry)
+{
+    if (r->damage != NULL && r->damage->err == MM_OK)
+        (void)mm_fail(r->damage, MM_ERR_CORRUPT, virt, level, entry);
+}
+
+static void remove_table(struct removing *r, mm_phys_t frame, unsigned level, uint64_t virt,
+                         mm_pte_t link);
+
+/* The first address that entry `i` of a table of `level` covers. The root's upper half is the
+ * kernel's. */
+static uint64_t address_of(const struct removing *r, uint64_t virt, unsigned i, unsigned level)
+{
+    uint64_t bytes = mm_pt_bytes(level);
+
+    if (level == r->vmm->paging.levels && i >= mm_pt_kernel_index())
+        return 0 - (mm_pt_entries(level) - i) * bytes;
+    return virt + i * bytes;
+}
+
+static void remove_entries(struct removing *r, const mm_pte_t *table, unsigned level, uint64_t virt,
+                           struct mm_slots slots)
+{
+    for (unsigned i = slots.first; i <= slots.last; i++) {
+        mm_pte_t entry = mm_pte_load(&table[i]);
+
+        if (mm_entry_is_damaged(&r->vmm->paging, entry, level))
+            note(r, address_of(r, virt, i, level), level, entry);
+        else if (mm_pte_is_table(entry, level))
+            remove_table(r, mm_pte_phys(entry, level), level - 1, address_of(r, virt, i, level),
+                         entry);
+    }
+}
+
+/* `link`: the entry that led here. */
+static void remove_table(struct removing *r, mm_phys_t frame, unsigned level, uint64_t virt,
+                         mm_pte_t link)
+{
+    mm_pte_t *table;
+
+    if (level > 1) {
+        if (mm_table_map(r->vmm->window, frame, &table) != MM_OK) {
+            note(r, virt, level + 1, link);
+            return;
+        }
+        remove_entries(r, table, level, virt, (struct mm_slots){0, mm_pt_entries(level) - 1});
+        mm_table_unmap(r->vmm->window, table);
+    }
+    if (!mm_table_free(r->vmm, frame, level))
+        note(r, virt, level + 1, link);
+}
+
+void mm_tables_free(struct mm_vmm *vmm, mm_phys_t table, unsigned level)
+{
+    struct removing r = {vmm, NULL};
+
+    if (level == 0)
+        (void)mm_table_free(vmm, table, 0);
+    else
+        remove_table(&r, table, level, 0, mm_pte_empty());
+}
+
+void mm_tables_free_below(struct mm_vmm *vmm, mm_phys_t root, struct mm_slots slots,
+                          struct mm_space_fail *damage)
+{
+    struct removing r = {vmm, damage};
+    unsigned level = vmm->paging.levels;
+    mm_pte_t *table = mm_table_map_known(vmm->window, root);
+
+    remove_entries(&r, table, level, 0, slots);
+    mm_table_unmap(vmm->window, table);
+}
