@@ -47,6 +47,19 @@ static enum mm_err start_cpu(struct start *s)
 }
 
 /* The last memory that the map hands out, then the PMM over what is left. */
+/* The tags of the frames from which the first tables will come. They could wait, but who maps a page,
+ * unmaps it and counts would miss the frame that they are in. */
+static void make_tags_ready(const struct mm_frame_source *frames)
+{
+    mm_phys_t frame;
+    uint16_t *tag;
+
+    if (frames->alloc(frames->context, &frame) != MM_OK)
+        return;
+    (void)frames->tag(frames->context, frame, &tag);
+    frames->free(frames->context, frame);
+}
+
 static enum mm_err start_pmm(struct start *s)
 {
     struct mm *mm = s->mm;
@@ -83,6 +96,7 @@ static enum mm_err start_pmm(struct start *s)
     mm->pages = (struct mm_direct_pages){&mm->pmm, &mm->window};
     frames = mm_start_frame_source(&mm->pages);
     mm_vmm_set_sources(&mm->vmm, &frames, &mm->pmm);
+    make_tags_ready(&frames);
     return MM_OK;
 }
 

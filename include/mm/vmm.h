@@ -64,7 +64,7 @@ struct mm_layout {
 struct mm_space;
 
 struct mm_vmm {
-    struct mm_frame_source tables;  /* (L of the space in use) */
+    struct mm_frame_source tables;  /* (C) used without a lock of libmm */
     const struct mm_window *window; /* (C) */
     struct mm_pmm *pmm;      /* (C) where mm_gather_frames() gives frames back; may be NULL */
     struct mm_space *kernel; /* (C) space whose upper half the others share */

@@ -134,7 +134,7 @@ static enum mm_err check_leaf(struct mm_walker *walker, struct mm_visit *visit)
 static void check_tag(struct checking *c, mm_phys_t table, unsigned level, unsigned live,
                       uint64_t virt)
 {
-    const uint16_t *tag = mm_table_tag(c->space->vmm, table);
+    const uint16_t *tag = mm_table_tag(c->space->vmm, table, level);
     uint16_t expected = mm_table_tag_value(level, live);
 
     if (tag != NULL && *tag != expected)

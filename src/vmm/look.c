@@ -57,7 +57,7 @@ static bool look_is_needless(struct mm_change *change, mm_pte_t entry, unsigned 
     if (MM_LEVEL != MM_LEVEL_RELEASE || level != 2 || change->budget == 0 ||
         !mm_change_takes_all(change, 2))
         return false;
-    tag = mm_table_tag(change->space->vmm, mm_pte_phys(entry, 2));
+    tag = mm_table_tag(change->space->vmm, mm_pte_phys(entry, 2), 1);
     return tag != NULL && (change->holes || (*tag & MM_TAG_LIVE) == mm_pt_entries(1));
 }
 

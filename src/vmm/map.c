@@ -15,8 +15,8 @@
  *             I3 entries that are in use are never written
  *             I4 last_table is a leaf table that is linked in the space, and nothing above it denies
  *                a right
- * Locking     The space's lock for the whole call: a neighbour that frees a table between plan and
- *             build would make the count wrong.
+ * Locking     The space's lock for plan and build: a neighbour that frees a table in between would
+ *             make the count wrong. Tables are taken without it, and then the plan is made again.
  * Cost        Plan: entries of the tables that exist, and one step per table that does not. Build:
  *             one store per page.
  * Rejected    Rolling back a half-built mapping: other CPUs may have cached it by then, and
@@ -238,7 +238,7 @@ static inline void build_child(struct mapping *m, mm_pte_t *slot, unsigned level
 
     if (level > 2)
         mm_pte_clear_fresh(child.entry, mm_pt_entries(level - 1));
-    child.tag = mm_table_tag(vmm, child.frame);
+    child.tag = mm_frame_tag(vmm, child.frame);
     mm_table_set_live(child, level - 1, below(m, child.entry, true));
     put(slot, mm_pte_table(child.frame, !mm_pt_kernel_half(mm_virt(start))), fresh);
     if (level == 2)
@@ -256,7 +256,7 @@ static inline void build_descend(struct mapping *m, mm_pte_t entry, unsigned lev
     child.entry = mm_table_map_known(m->window, child.frame);
     more = below(m, child.entry, false);
     if (more != 0) {
-        child.tag = mm_table_tag(vmm, child.frame);
+        child.tag = mm_table_tag(vmm, child.frame, level - 1);
         mm_table_count(child, more);
         if (level == 2)
             mm_space_remember(m->space, &child, start);
@@ -371,22 +371,25 @@ static enum mm_err plan_pieces(struct mapping *m, const struct mm_map_request *r
     uint64_t virt = request->virt.raw;
     enum mm_err err = MM_OK;
 
+    m->tables = 0;
+    __builtin_memset(m->missing, 0, sizeof m->missing);
     for (uint32_t i = 0; err == MM_OK && i < pieces(request); i++) {
         piece_begin(m, request, i, virt);
         virt = m->way.last + 1;
         err = plan(m, root);
     }
-    if (err == MM_OK) {
-        err = mm_reserve_for(m->space, &m->reserve, m->tables);
-        if (err != MM_OK)
-            (void)mm_fail(m->fail, err, request->virt.raw, 0, mm_pte_empty());
-    }
+    if (err != MM_OK)
+        return err;
+    err = mm_reserve_claim(m->space, &m->reserve, m->tables);
+    if (err == MM_ERR_LIMIT)
+        return mm_fail(m->fail, err, request->virt.raw, 0, mm_pte_empty());
     return err;
 }
 
 static void build_pieces(struct mapping *m, const struct mm_map_request *request, mm_pte_t *root)
 {
     struct mm_table table = {.entry = root, .frame = m->space->root};
+    uint64_t before = m->reserve.count;
     uint64_t virt = request->virt.raw;
     unsigned more = 0;
 
@@ -396,10 +399,10 @@ static void build_pieces(struct mapping *m, const struct mm_map_request *request
         more += build(m, root);
     }
     if (more != 0) {
-        table.tag = mm_table_tag(m->space->vmm, table.frame);
+        table.tag = mm_table_tag(m->space->vmm, table.frame, m->space->vmm->paging.levels);
         mm_table_count(table, more);
     }
-    MM_ASSERT2(m->reserve.count == 0, m->reserve.count, m->tables);
+    MM_ASSERT2(m->reserve.count == before - m->tables, m->reserve.count, m->tables);
     counts_add(m);
     mm_mmu_published();
 }
@@ -496,11 +499,35 @@ static void mapping_begin(struct mapping *m, const struct mm_map_request *reques
     piece_begin(m, request, 0, request->virt.raw);
 }
 
+/* Tables are missing. The space is held, so it stays while its lock is not. */
+static enum mm_err map_with_tables(struct mapping *m, const struct mm_map_request *request)
+{
+    struct mm_space *space = m->space;
+    struct mm_vmm *vmm = space->vmm;
+    mm_lock_guard_t guard;
+    enum mm_err err;
+
+    do { /* again, if others have taken tables off meanwhile */
+        err = mm_reserve_fill(vmm, &m->reserve, m->tables);
+        if (err != MM_OK) {
+            (void)mm_fail(m->fail, err, request->virt.raw, 0, mm_pte_empty());
+            break;
+        }
+        guard = mm_lock_take(&space->lock);
+        err = map_locked(m, request);
+        mm_lock_release(&space->lock, guard);
+    } while (err == MM_ERR_AGAIN);
+    mm_space_unhold(space);
+    mm_reserve_drop(vmm, &m->reserve);
+    return err;
+}
+
 enum mm_err mm_space_map(struct mm_space *space, const struct mm_map_request *request,
                          struct mm_space_fail *fail)
 {
     struct mm_space_fail why;
     struct mapping m = {.space = space, .fail = fail != NULL ? fail : &why};
+    enum mm_err again = MM_OK;
     mm_lock_guard_t guard;
     enum mm_err err;
 
@@ -512,8 +539,12 @@ enum mm_err mm_space_map(struct mm_space *space, const struct mm_map_request *re
     mapping_begin(&m, request);
     guard = mm_lock_take(&space->lock);
     err = map_locked(&m, request);
+    if (err == MM_ERR_AGAIN)
+        again = mm_space_hold(space);
     mm_lock_release(&space->lock, guard);
-    mm_reserve_drop(space->vmm, &m.reserve);
+    if (err == MM_ERR_AGAIN)
+        err = again == MM_OK ? map_with_tables(&m, request)
+                             : mm_fail(fail, again, request->virt.raw, 0, mm_pte_empty());
     if (err == MM_ERR_CORRUPT)
         mm_space_report_damage(space, m.fail, "mm_space_map", MM_CALLER);
     return err;

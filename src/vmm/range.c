@@ -133,19 +133,36 @@ static enum mm_err look_piece(struct mm_change *change)
 
 /* ---- ranges that one hold is too short for ---- */
 
-/* Count, take and split in one hold of the lock, so that the count is right. */
-static enum mm_err edges_split(struct mm_change *change)
+/* Count and split in one hold of the lock, so that the count is right; MM_ERR_AGAIN: the reserve had
+ * too few. */
+static enum mm_err edges_split_with(struct mm_change *change, struct mm_reserve *reserve,
+                                    unsigned *tables)
 {
     struct mm_space *space = change->space;
-    struct mm_reserve reserve = {{0}, 0};
     mm_lock_guard_t guard = mm_lock_take(&space->lock);
-    unsigned tables = mm_split_tables_locked(space, &change->span);
-    enum mm_err err = mm_reserve_for(space, &reserve, tables);
+    enum mm_err err;
 
+    *tables = mm_split_tables_locked(space, &change->span);
+    err = mm_reserve_claim(space, reserve, *tables);
     if (err == MM_OK)
-        mm_split_edges_locked(space, &change->span, &reserve, change->gather);
+        mm_split_edges_locked(space, &change->span, reserve, change->gather);
     mm_lock_release(&space->lock, guard);
-    mm_reserve_drop(space->vmm, &reserve);
+    return err;
+}
+
+static enum mm_err edges_split(struct mm_change *change)
+{
+    struct mm_vmm *vmm = change->space->vmm;
+    struct mm_reserve reserve = {{0}, 0};
+    unsigned tables = 0;
+    enum mm_err err;
+
+    do {
+        err = mm_reserve_fill(vmm, &reserve, tables);
+        if (err == MM_OK)
+            err = edges_split_with(change, &reserve, &tables);
+    } while (err == MM_ERR_AGAIN);
+    mm_reserve_drop(vmm, &reserve);
     if (err == MM_OK && tables != 0)
         mm_gather_flush(change->gather); /* I2 */
     if (err != MM_OK)

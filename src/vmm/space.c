@@ -151,7 +151,7 @@ enum mm_err mm_space_preallocate(struct mm_space *space, struct mm_space_fail *f
     if (err != MM_OK)
         return mm_fail(fail, err, area.start.raw, 0, mm_pte_empty());
     missing = slots_missing(root, first, last);
-    err = mm_reserve_take(vmm, &reserve, missing);
+    err = mm_reserve_fill(vmm, &reserve, missing);
     for (unsigned i = first; err == MM_OK && i <= last; i++) {
         if (!mm_pte_is_present(mm_pte_load(&root[i])))
             slot_fill(vmm, &root[i], &reserve);
@@ -253,7 +253,7 @@ enum mm_err mm_space_create(struct mm_vmm *vmm, struct mm_space *space, uint32_t
         return kernel ? MM_ERR_EXISTS : MM_ERR_NOT_FOUND;
     if (space_lives(vmm, space))
         return MM_ERR_EXISTS;
-    err = mm_reserve_take(vmm, &reserve, 1);
+    err = mm_reserve_fill(vmm, &reserve, 1);
     if (err != MM_OK)
         return err;
     root = mm_reserve_pop_empty(vmm, &reserve, vmm->paging.levels);

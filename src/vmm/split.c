@@ -78,7 +78,7 @@ static mm_pte_t leaf_split(struct mm_space *space, mm_pte_t *slot, unsigned leve
     mm_pte_t link = mm_pte_table(table.frame, user);
     mm_pte_t leaf = mm_pte_load(slot);
 
-    table.tag = mm_table_tag(space->vmm, table.frame);
+    table.tag = mm_frame_tag(space->vmm, table.frame);
     mm_table_set_live(table, level - 1, mm_pt_entries(level - 1));
     do
         fill_parts(table.entry, leaf, level);
@@ -119,5 +119,4 @@ void mm_split_edges_locked(struct mm_space *space, const struct mm_span *span,
     MM_ASSERT_LOCKED(&space->lock);
     edge_split(space, span->first, span->first, reserve, gather);
     edge_split(space, span->last, span->last + 1, reserve, gather);
-    MM_ASSERT(reserve->count == 0);
 }

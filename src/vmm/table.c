@@ -5,7 +5,7 @@
  *             already changed something. And finding out that a table has become empty by looking
  *             at 512 entries costs more than removing them did.
  * Idea        A call counts first, takes all it may need into a reserve, and only then changes
- *             entries. The reserve is a list through the frames themselves, which nobody else sees
+ *             entries: it lets go of the lock to take them, and counts again. The reserve is a list through the frames themselves, which nobody else sees
  *             yet, so it needs no storage however long it is. Each table's entries are counted in
  *             the tag of its frame, where the source of frames has tags.
  * Invariants  I1 a frame in a reserve is linked nowhere and belongs to the call that holds it
@@ -13,8 +13,8 @@
  *                tag can be had
  *             I3 the tag of a linked table says its level and how many of its entries are not
  *                empty; the tag of a frame that is no table is 0
- * Locking     Taking for a space, and tags of linked tables: its lock. Giving back: no lock, the
- *             source may have its own.
+ * Locking     Tags of linked tables: the space's lock. Frames are taken and given back without any:
+ *             the source has its own, and may tell the kernel that memory is low.
  * Cost        One call of the source per table; one more for its tag.
  * Rejected    Tables in an array on the stack: a mapping of 1 GiB of 4 KiB pages needs 514.
  *             Freeing them here after use: they may be cached by then; only a gather frees. Counts
@@ -43,7 +43,7 @@ unsigned mm_table_search(const mm_pte_t *entry, unsigned level)
 void mm_table_recount(const struct mm_vmm *vmm, mm_phys_t frame, const mm_pte_t *entry,
                       unsigned level)
 {
-    struct mm_table table = {.tag = mm_table_tag(vmm, frame)};
+    struct mm_table table = {.tag = mm_frame_tag(vmm, frame)};
 
     if (table.tag != NULL)
         mm_table_set_live(table, level, mm_table_search(entry, level));
@@ -76,7 +76,7 @@ bool mm_table_is_ours(const struct mm_vmm *vmm, mm_phys_t table)
 
 bool mm_table_free(struct mm_vmm *vmm, mm_phys_t frame, unsigned level)
 {
-    uint16_t *tag = mm_table_tag(vmm, frame);
+    uint16_t *tag = mm_frame_tag(vmm, frame);
 
     if (tag == NULL && !mm_table_is_ours(vmm, frame)) /* what has a tag is the source's */
         return true;
@@ -127,9 +127,9 @@ static mm_phys_t reserve_unlink(struct mm_reserve *reserve, const mm_pte_t *tabl
     return frame;
 }
 
-enum mm_err mm_reserve_take(struct mm_vmm *vmm, struct mm_reserve *reserve, uint64_t count)
+enum mm_err mm_reserve_fill(struct mm_vmm *vmm, struct mm_reserve *reserve, uint64_t count)
 {
-    for (uint64_t i = 0; i < count; i++) {
+    while (reserve->count < count) {
         mm_phys_t frame;
         enum mm_err err = vmm->tables.alloc(vmm->tables.context, &frame);
 
@@ -144,17 +144,16 @@ enum mm_err mm_reserve_take(struct mm_vmm *vmm, struct mm_reserve *reserve, uint
     return MM_OK;
 }
 
-enum mm_err mm_reserve_for(struct mm_space *space, struct mm_reserve *reserve, uint64_t count)
+enum mm_err mm_reserve_claim(struct mm_space *space, const struct mm_reserve *reserve,
+                             uint64_t count)
 {
-    enum mm_err err;
-
     MM_ASSERT_LOCKED(&space->lock);
     if (space->table_limit != 0 && count > space->table_limit - space->table_count)
         return MM_ERR_LIMIT;
-    err = mm_reserve_take(space->vmm, reserve, count);
-    if (err == MM_OK)
-        space->table_count += count;
-    return err;
+    if (reserve->count < count)
+        return MM_ERR_AGAIN;
+    space->table_count += count;
+    return MM_OK;
 }
 
 struct mm_table mm_reserve_pop(struct mm_vmm *vmm, struct mm_reserve *reserve)
@@ -171,7 +170,7 @@ struct mm_table mm_reserve_pop_empty(struct mm_vmm *vmm, struct mm_reserve *rese
 {
     struct mm_table table = mm_reserve_pop(vmm, reserve);
 
-    table.tag = mm_table_tag(vmm, table.frame);
+    table.tag = mm_frame_tag(vmm, table.frame);
     mm_pte_clear_fresh(table.entry, mm_pt_entries(level));
     mm_table_set_live(table, level, 0);
     return table;

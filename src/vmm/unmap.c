@@ -30,7 +30,7 @@ static MM_COLD void count_search(struct mm_change *change, const struct mm_table
 static void count_leaf_table(struct mm_change *change, mm_phys_t frame)
 {
     const struct mm_vmm *vmm = change->space->vmm;
-    const uint16_t *tag = mm_table_tag(vmm, frame);
+    const uint16_t *tag = mm_table_tag(vmm, frame, 1);
     struct mm_table table = {.frame = frame};
 
     change->tables++;
@@ -139,7 +139,7 @@ MM_INLINE bool unmap_table(struct mm_change *change, mm_pte_t *slot, mm_pte_t en
     child.removed = 0;
     *err = below(change, &child, 0);
     if (child.removed != 0 || change->holes) { /* an adopted table may have been empty before */
-        child.tag = mm_table_tag(space->vmm, child.frame);
+        child.tag = mm_table_tag(space->vmm, child.frame, level - 1);
         mm_table_count(child, 0u - child.removed);
         empty = mm_table_live(child, level - 1) == 0 && !mm_table_is_kept(space, base, level);
         if (level == 2 && !empty)
@@ -247,7 +247,7 @@ enum mm_err mm_unmap(struct mm_change *change)
     root.entry = mm_table_map_known(space->vmm->window, root.frame);
     err = space->vmm->paging.levels == 4 ? unmap_4(change, &root, 0) : unmap_5(change, &root, 0);
     if (root.removed != 0) {
-        root.tag = mm_table_tag(space->vmm, root.frame);
+        root.tag = mm_table_tag(space->vmm, root.frame, space->vmm->paging.levels);
         mm_table_count(root, 0u - root.removed);
     }
     mm_table_unmap(space->vmm->window, root.entry);

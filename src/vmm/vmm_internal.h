@@ -173,7 +173,7 @@ mm_pte_t *mm_table_map_known(const struct mm_window *window, mm_phys_t table);
 struct mm_table {
     mm_pte_t *entry;
     mm_phys_t frame;
-    uint16_t *tag;    /* NULL: its frame has none, so the table is searched for entries */
+    uint16_t *tag;    /* NULL: its entries are not counted; it is searched for them */
     unsigned removed; /* entries that a change has taken away and not counted yet */
 };
 
@@ -183,14 +183,22 @@ struct mm_table {
 
 _Static_assert(MM_PT_ENTRIES <= MM_TAG_LIVE && MM_PT_LEVELS_MAX < 8, "a tag has room");
 
-/* The tag of a table's frame; NULL if it has none. */
-static inline uint16_t *mm_table_tag(const struct mm_vmm *vmm, mm_phys_t frame)
+/* The tag of a frame, whatever it says; NULL if there is none. */
+static inline uint16_t *mm_frame_tag(const struct mm_vmm *vmm, mm_phys_t frame)
 {
     uint16_t *tag;
 
     if (vmm->tables.tag == NULL || vmm->tables.tag(vmm->tables.context, frame, &tag) != MM_OK)
         return NULL;
     return tag;
+}
+
+/* The tag of a linked table of `level`; NULL if it was never counted into one. */
+static inline uint16_t *mm_table_tag(const struct mm_vmm *vmm, mm_phys_t frame, unsigned level)
+{
+    uint16_t *tag = mm_frame_tag(vmm, frame);
+
+    return tag != NULL && *tag >> MM_TAG_LEVEL_SHIFT == level ? tag : NULL;
 }
 
 static inline uint16_t mm_table_tag_value(unsigned level, unsigned live)
@@ -239,11 +247,14 @@ struct mm_reserve {
     uint64_t count;
 };
 
-/* Take `count` tables. On failure some may be in the reserve: drop it, as in every case. */
-enum mm_err mm_reserve_take(struct mm_vmm *vmm, struct mm_reserve *reserve, uint64_t count);
+/* Take tables until there are `count`. On failure some may be in the reserve: drop it, as in every
+ * case. No lock held: the source of frames may call back into the kernel. */
+enum mm_err mm_reserve_fill(struct mm_vmm *vmm, struct mm_reserve *reserve, uint64_t count);
 
-/* The same within the limit of a space, whose table_count grows on success. Lock held. */
-enum mm_err mm_reserve_for(struct mm_space *space, struct mm_reserve *reserve, uint64_t count);
+/* May the space have `count` tables more, and are they in the reserve? MM_OK: table_count has grown.
+ * MM_ERR_LIMIT, or MM_ERR_AGAIN: fill the reserve first. Lock held. */
+enum mm_err mm_reserve_claim(struct mm_space *space, const struct mm_reserve *reserve,
+                             uint64_t count);
 
 /* One of them, mapped. All entries, and the tag, are to be stored. */
 struct mm_table mm_reserve_pop(struct mm_vmm *vmm, struct mm_reserve *reserve);

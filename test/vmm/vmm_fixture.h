@@ -2,7 +2,7 @@
  * vmm_fixture.h - a small machine with a VMM and a kernel space, for the tests of src/vmm.
  *
  * Frames for tables come from a source that fails the test when one comes back while a CPU may
- * still reach it. `fixture_tables_hash()` reads the tables as raw memory, by the manual's bits, so
+ * still reach it. `table_hash()` reads the tables as raw memory, by the manual's bits, so
  * that "nothing has changed" is said by something that is not under test.
  */
 #ifndef VMM_FIXTURE_H
