@@ -79,7 +79,7 @@ static void row_print(const struct row *row)
     char value[32], ratio[32], target[32];
     bool has_ratio = row->ratio_to[0] != '\0';
 
-    printf("| %-40s | %-15s | %8s %-8s | %4.0f %% | %6s %-14s |", row->name, row->metric,
+    printf("| %-40s | %-15s | %8s %-8s | %4.0f %% | %6s %-17s |", row->name, row->metric,
            number(value, row->value), row->unit, row->spread * 100,
            has_ratio ? number(ratio, row->ratio) : "", row->ratio_to);
     if (row->kind == TARGET_NONE)
@@ -93,7 +93,7 @@ static void row_print(const struct row *row)
 
 static void head_print(void)
 {
-    printf("| %-40s | %-15s | %-17s | %-6s | %-21s | %-8s | %-3s |\n", "case", "of", "median",
+    printf("| %-40s | %-15s | %-17s | %-6s | %-24s | %-8s | %-3s |\n", "case", "of", "median",
            "spread", "ratio to", "target", "met");
     printf("|---|---|---:|---:|---|---|---|\n");
 }

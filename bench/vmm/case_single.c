@@ -1,0 +1,158 @@
+/*
+ * case_single.c - many calls of one page: in order, of 2 MiB, and at random.
+ *
+ * Problem     Page faults, drivers and copied tutorials map one page at a time; there the way to the
+ *             table and the lock cost more than the entry.
+ * Idea        In order: 1 GiB page by page, so that 511 of 512 calls find their table. Large: the same
+ *             with leaves of 2 MiB. Sparse: random pages of 64 GiB, where most are alone in their
+ *             table, so that a table comes with almost every map and goes with almost every unmap.
+ *             Unmap is measured with a flush in each call, and with one behind all of them.
+ * Invariants  The space is empty before and after each turn.
+ * Locking     None.
+ * Cost        -
+ * Rejected    Unmapping in the order of mapping: what was mapped long ago is what goes.
+ */
+#include "bench.h"
+
+#include "../common/clock.h"
+
+enum {
+    OF_MAP,
+    OF_UNMAP,
+    OF_GATHERED
+};
+
+/* Calls of one turn: `map` in this order, `unmap` in that. */
+struct calls {
+    const uint64_t *map, *unmap;
+    size_t count;
+    uint64_t bytes;
+    unsigned level;
+};
+
+static void calls_turn(struct lane *lane, const struct calls *calls)
+{
+    const struct mapper *mapper = lane->mapper;
+    void *space = mapper->create(lane->self);
+    double count = (double)calls->count;
+    uint64_t start, mapped, unmapped;
+
+    mapper->load(space);
+    mapper->map_each(space, calls->map, calls->count, calls->bytes, calls->level);
+    mapper->unmap_each(space, calls->unmap, calls->count, calls->bytes);
+    start = clock_thread_ns();
+    mapper->map_each(space, calls->map, calls->count, calls->bytes, calls->level);
+    mapped = clock_thread_ns();
+    mapper->unmap_each(space, calls->unmap, calls->count, calls->bytes);
+    unmapped = clock_thread_ns();
+    samples_add(&lane->of[OF_MAP], (double)(mapped - start) / count);
+    samples_add(&lane->of[OF_UNMAP], (double)(unmapped - mapped) / count);
+    if (mapper->unmap_gathered != NULL) {
+        mapper->map_each(space, calls->map, calls->count, calls->bytes, calls->level);
+        start = clock_thread_ns();
+        mapper->unmap_gathered(space, calls->unmap, calls->count, calls->bytes);
+        samples_add(&lane->of[OF_GATHERED], (double)(clock_thread_ns() - start) / count);
+    }
+    mapper->leave(space);
+    mapper->destroy(space);
+}
+
+static void turns(const struct settings *settings, const struct calls *calls)
+{
+    case_begin();
+    for (unsigned round = 0; round < settings->rounds; round++) {
+        round_begin();
+        for (unsigned i = 0; i < LANES; i++)
+            calls_turn(&lanes[i], calls);
+    }
+}
+
+/* Addresses in order, `step` apart. */
+static struct memory in_order(struct calls *calls, uint64_t bytes, uint64_t step)
+{
+    uint64_t first = stretch_of(bytes, 1, 0).virt, *virt;
+    struct memory memory;
+
+    calls->count = bytes / step;
+    calls->bytes = step;
+    memory = memory_take(calls->count * sizeof *virt);
+    calls->map = calls->unmap = virt = memory.start;
+    for (size_t i = 0; i < calls->count; i++)
+        virt[i] = first + i * step;
+    return memory;
+}
+
+void case_single(const struct settings *settings, const char *name, unsigned number)
+{
+    struct calls calls = {.level = 1};
+    struct memory memory = in_order(&calls, settings->bytes, PAGE_BYTES);
+
+    (void)number;
+    turns(settings, &calls);
+    lanes_report(name, "map", OF_MAP, STORES_LOCKS(9, 3));
+    lanes_report(name, "unmap", OF_UNMAP, STORES_LOCKS(35, 3));
+    lanes_report(name, "unmap, one gather", OF_GATHERED, STORES_LOCKS(35, 3));
+    memory_give(&memory);
+}
+
+void case_large_single(const struct settings *settings, const char *name, unsigned number)
+{
+    struct calls calls = {.level = 2};
+    struct memory memory = in_order(&calls, settings->bytes * 64, 2 * MIB);
+
+    (void)number;
+    turns(settings, &calls);
+    lanes_report(name, "map", OF_MAP, STORES_LOCKS(5, 3));
+    lanes_report(name, "unmap", OF_UNMAP, NO_GOAL);
+    memory_give(&memory);
+}
+
+/* Different pages; `all` of them. */
+static void draw(struct random *random, uint64_t *virt, size_t count, uint64_t all)
+{
+    struct memory drawn = memory_take(all / 8 + 1);
+    uint64_t first = stretch_of(all, 1, 0).virt;
+    uint8_t *bit = drawn.start;
+
+    for (size_t i = 0; i < count; i++) {
+        uint32_t page;
+
+        do
+            page = random_below(random, (uint32_t)all);
+        while ((bit[page / 8] >> page % 8 & 1) != 0);
+        bit[page / 8] |= (uint8_t)(1u << page % 8);
+        virt[i] = first + page * PAGE_BYTES;
+    }
+    memory_give(&drawn);
+}
+
+static void shuffle(struct random *random, uint64_t *virt, size_t count)
+{
+    for (size_t i = count; i > 1; i--) {
+        size_t other = random_below(random, (uint32_t)i);
+        uint64_t swap = virt[i - 1];
+
+        virt[i - 1] = virt[other];
+        virt[other] = swap;
+    }
+}
+
+void case_sparse(const struct settings *settings, const char *name, unsigned number)
+{
+    size_t count = settings->sparse_pages;
+    struct memory memory = memory_take(2 * count * sizeof(uint64_t));
+    uint64_t *map = memory.start, *unmap = map + count;
+    struct calls calls = {map, unmap, count, PAGE_BYTES, 1};
+    struct random random = {count};
+
+    (void)number;
+    draw(&random, map, count, settings->sparse_bytes / PAGE_BYTES);
+    for (size_t i = 0; i < count; i++)
+        unmap[i] = map[i];
+    shuffle(&random, unmap, count);
+    turns(settings, &calls);
+    lanes_report(name, "map", OF_MAP, NO_GOAL);
+    lanes_report(name, "unmap", OF_UNMAP, STORES(130));
+    lanes_report(name, "unmap, one gather", OF_GATHERED, STORES(130));
+    memory_give(&memory);
+}
