@@ -12,6 +12,7 @@
  */
 #define TEXTBOOK               textbook_locked
 #define TEXTBOOK_NAME          "textbook, lock"
+#define TEXTBOOK_ANY_THREAD    true
 #define TEXTBOOK_TAKE(lock)    spinlock_take(lock)
 #define TEXTBOOK_RELEASE(lock) spinlock_release(lock)
 #include "textbook.h"

@@ -10,6 +10,7 @@
  */
 #define TEXTBOOK               textbook
 #define TEXTBOOK_NAME          "textbook"
+#define TEXTBOOK_ANY_THREAD    false
 #define TEXTBOOK_TAKE(lock)    (void)(lock)
 #define TEXTBOOK_RELEASE(lock) (void)(lock)
 #include "textbook.h"

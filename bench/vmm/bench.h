@@ -20,6 +20,7 @@ struct settings {
     size_t calls;       /* of what is random: translations */
     uint64_t huge;      /* what "16 GiB" is */
     uint64_t spans;     /* in the arena */
+    size_t arena_calls; /* in one turn */
     unsigned cycles;    /* spaces built and destroyed in one turn */
     uint64_t own_bytes; /* of each of two threads */
 };
@@ -33,6 +34,7 @@ struct lane {
     void *self;
     struct memory memory, ram_memory;
     void *space; /* of the case, where it has one for all rounds */
+    void *arena;
     struct samples of[FIGURES_OF_LANE];
 };
 
@@ -93,6 +95,9 @@ struct stretch stretch_of(uint64_t bytes, unsigned level, uint64_t skew);
 
 /* Set accessed and dirty in all its 4 KiB pages, as a CPU does that writes to them. */
 void stretch_touch(const struct mapper *mapper, void *space, const struct stretch *stretch);
+
+/* In the number of case_threads(): both CPUs have the space loaded. */
+#define THREADS_LOADED (1u << 31)
 
 /* ---- cases; `name` is how the figures are called ---- */
 

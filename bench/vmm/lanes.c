@@ -67,8 +67,10 @@ void lanes_close(void)
 void case_begin(void)
 {
     memset(&limits, 0, sizeof limits);
-    for (unsigned i = 0; i < LANES; i++)
+    for (unsigned i = 0; i < LANES; i++) {
         memset(lanes[i].of, 0, sizeof lanes[i].of);
+        lanes[i].space = lanes[i].arena = NULL;
+    }
 }
 
 void round_begin(void)

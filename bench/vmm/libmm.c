@@ -13,6 +13,7 @@
 #include "libmm.h"
 
 #include "../common/host.h"
+#include "mm/arena.h"
 #include "mm/memmap.h"
 #include "mm/vmm.h"
 
@@ -266,8 +267,68 @@ static size_t mapper_faults(void *space)
            mm_pmm_check(&s->machine->pmm, NULL);
 }
 
+/* ---- the arena ---- */
+
+#define ARENA_BYTES    (UINT64_C(1) << 40)
+#define ARENA_NODES(n) ((n) + 64) /* what an arena may want beside the spans that are taken */
+
+struct arena {
+    struct mm_arena arena;
+    struct memory memory;
+    uint64_t *span; /* where each begins */
+};
+
+static uint64_t span_take(struct arena *a, uint64_t pages)
+{
+    struct mm_arena_request request = {.bytes = pages * MM_FRAME_BYTES};
+    mm_virt_t out;
+
+    must(mm_arena_take(&a->arena, &request, &out), "mm_arena_take");
+    return out.raw;
+}
+
+/* Nodes are lent, so that no frame is taken for them while it is timed. */
+static void *arena_open(uint64_t spans, uint32_t pages_max, struct random *random)
+{
+    size_t nodes = ARENA_NODES(spans) * sizeof(struct mm_arena_span);
+    struct memory memory = memory_take(sizeof(struct arena) + nodes + spans * sizeof(uint64_t));
+    struct arena *a = memory.start;
+    struct mm_arena_config config = {
+        .range = {mm_virt(UINT64_C(0xffffe00000000000)), ARENA_BYTES},
+        .span = (struct mm_arena_span *)(void *)((char *)(a + 1) + spans * sizeof(uint64_t)),
+        .span_count = (uint32_t)ARENA_NODES(spans)};
+
+    a->memory = memory;
+    a->span = (uint64_t *)(void *)(a + 1);
+    must(mm_arena_init(&a->arena, &config), "mm_arena_init");
+    for (uint64_t i = 0; i < spans; i++)
+        a->span[i] = span_take(a, 1 + random_below(random, pages_max));
+    return a;
+}
+
+static void arena_churn(void *arena, const uint32_t *index, const uint32_t *pages, size_t calls)
+{
+    struct arena *a = arena;
+
+    for (size_t i = 0; i < calls; i++) {
+        must(mm_arena_give(&a->arena, mm_virt(a->span[index[i]])), "mm_arena_give");
+        a->span[index[i]] = span_take(a, pages[i]);
+    }
+}
+
+static size_t arena_close(void *arena)
+{
+    struct arena *a = arena;
+    size_t faults = mm_arena_check(&a->arena, NULL);
+    struct memory memory = a->memory;
+
+    memory_give(&memory);
+    return faults;
+}
+
 const struct libmm BENCH_LIBMM = {
     .mapper = {.name = BENCH_LIBMM_NAME,
+               .any_thread = true,
                .bytes = machine_bytes,
                .open = machine_open,
                .create = mapper_create,
@@ -282,4 +343,7 @@ const struct libmm BENCH_LIBMM = {
                .free_frames = mapper_free_frames,
                .faults = mapper_faults,
                LOOPS},
+    .arena_open = arena_open,
+    .arena_churn = arena_churn,
+    .arena_close = arena_close,
 };

@@ -7,10 +7,18 @@
 #ifndef BENCH_VMM_LIBMM_H
 #define BENCH_VMM_LIBMM_H
 
+#include "../common/random.h"
 #include "mapper.h"
 
 struct libmm {
     struct mapper mapper;
+
+    /* An arena with `spans` spans of 1 to `pages_max` pages. close returns the number of faults. */
+    void *(*arena_open)(uint64_t spans, uint32_t pages_max, struct random *random);
+    size_t (*arena_close)(void *arena);
+
+    /* For each call: give back span index[i], take one of pages[i] pages in its place. */
+    void (*arena_churn)(void *arena, const uint32_t *index, const uint32_t *pages, size_t calls);
 };
 
 extern const struct libmm libmm_vmm;          /* release, mm_host_cpu() inlined by MM_CPU_HEADER */

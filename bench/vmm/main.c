@@ -30,6 +30,13 @@ static const struct suite_case cases[] = {
     {"translate in 1 GiB", case_translate, 0},
     {"translate in 16 GiB", case_translate, 1},
     {"35 regions", case_build, 0},
+    {"two threads, 4 KiB calls", case_threads, 1},
+    {"two threads, 64 KiB calls", case_threads, 16},
+    {"two threads, 2 MiB calls", case_threads, 512},
+    {"two threads, 4 KiB, loaded", case_threads, 1 | THREADS_LOADED},
+    {"flushes", case_flushes, 0},
+    {"tables left", case_left, 0},
+    {"arena", case_arena, 0},
     {"code", case_text, 0},
 };
 
@@ -47,6 +54,7 @@ static struct settings settings_of(bool quick)
                                 .sparse_pages = 32768,
                                 .calls = 1u << 20,
                                 .spans = 100000,
+                                .arena_calls = 4096,
                                 .cycles = 256,
                                 .own_bytes = 128 * MIB};
 
@@ -59,6 +67,7 @@ static struct settings settings_of(bool quick)
         settings.sparse_pages = 512;
         settings.calls = 1u << 12;
         settings.spans = 1000;
+        settings.arena_calls = 256;
         settings.cycles = 16;
         settings.own_bytes = 4 * MIB;
     }

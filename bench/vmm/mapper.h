@@ -46,6 +46,7 @@ static inline uint64_t phys_of(uint64_t virt)
 
 struct mapper {
     const char *name;
+    bool any_thread; /* two threads may use one space at the same time */
 
     /* A machine: RAM, CPUS CPUs, a kernel space that all of them have loaded. `open` gets that many
      * bytes for what does not lie in the RAM. */

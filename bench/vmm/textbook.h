@@ -15,6 +15,7 @@
  *             costs memory for ever, and a large page has no room over an empty table.
  *
  * Before:     TEXTBOOK, TEXTBOOK_NAME                     the struct mapper, and how it is called
+ *             TEXTBOOK_ANY_THREAD                        true if the next two lock
  *             TEXTBOOK_TAKE(lock), TEXTBOOK_RELEASE(lock)
  */
 #include "mapper.h"
@@ -373,6 +374,7 @@ static uint64_t book_free_frames(void *self)
 
 const struct mapper TEXTBOOK = {
     .name = TEXTBOOK_NAME,
+    .any_thread = TEXTBOOK_ANY_THREAD,
     .bytes = book_bytes,
     .open = book_open,
     .create = mapper_create,
