@@ -13,6 +13,7 @@
 #include "memory.h"
 
 #include <stdint.h>
+#include <stdio.h>
 #include <sys/mman.h>
 
 #include "host.h"
@@ -59,6 +60,20 @@ struct memory memory_reserve(size_t bytes)
 
     memory.start = map_aligned(memory.bytes, MAP_NORESERVE);
     return memory;
+}
+
+size_t memory_huge_bytes(void)
+{
+    FILE *file = fopen("/proc/self/smaps_rollup", "r");
+    size_t kib = 0;
+    char line[256];
+
+    while (file != NULL && fgets(line, sizeof line, file) != NULL)
+        if (sscanf(line, "AnonHugePages: %zu kB", &kib) == 1)
+            break;
+    if (file != NULL)
+        fclose(file);
+    return kib << 10;
 }
 
 void memory_give(struct memory *memory)

@@ -19,4 +19,7 @@ struct memory memory_reserve(size_t bytes);
 
 void memory_give(struct memory *memory);
 
+/* How many bytes of this process are on 2 MiB pages; 0 where the system does not tell. */
+size_t memory_huge_bytes(void);
+
 #endif

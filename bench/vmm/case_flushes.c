@@ -184,9 +184,9 @@ static void left_by_pages(const char *name, const struct lane *lane)
 
     for (unsigned i = 0; i < 1024; i++)
         virt[i] = first.virt + i * step;
-    lane->mapper->map_each(space, virt, 1024, PAGE_BYTES, 1);
-    lane->mapper->unmap_each(space, virt + 512, 512, PAGE_BYTES);
-    lane->mapper->unmap_each(space, virt, 512, PAGE_BYTES);
+    lane->mapper->map_each[WAY_ALONE](space, virt, 1024, PAGE_BYTES, 1);
+    lane->mapper->unmap_each[WAY_ALONE](space, virt + 512, 512, PAGE_BYTES);
+    lane->mapper->unmap_each[WAY_ALONE](space, virt, 512, PAGE_BYTES);
     left_report(name, "1,024 pages, a call each", lane, space);
 }
 

@@ -17,13 +17,22 @@
 #define WARM_PAGES 512u /* the tables of 1 GiB */
 #define ENTRIES    512.0
 
+/* Of the memory that stands for the RAM of the machines; the rest costs TLB misses of this process. */
+static double huge_percent(uint64_t ram_bytes)
+{
+    double share = (double)memory_huge_bytes() / (double)(LANES * ram_bytes);
+
+    return share < 1 ? share * 100 : 100;
+}
+
 void case_machine(const struct settings *settings, const char *name, unsigned number)
 {
-    struct samples zero = {.count = 0}, zero_far = zero, store_far = zero;
+    struct samples zero = {.count = 0}, zero_far = zero, store_far = zero, huge = zero;
     struct memory memory = memory_take(FAR_BYTES);
     unsigned pages = (unsigned)(memory.bytes / PAGE_BYTES);
 
     (void)number;
+    samples_add(&huge, huge_percent(settings->ram_bytes));
     case_begin();
     for (unsigned round = 0; round < settings->rounds; round++) {
         round_begin();
@@ -37,5 +46,6 @@ void case_machine(const struct settings *settings, const char *name, unsigned nu
     report_plain(name, "lock", "ns", &limits.lock);
     report_plain(name, "zero a table", "ns/page", &zero);
     report_plain(name, "same, 256 MiB", "ns/page", &zero_far);
+    report_plain(name, "on 2 MiB pages", "%", &huge);
     memory_give(&memory);
 }

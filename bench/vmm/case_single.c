@@ -16,10 +16,19 @@
 
 #include "../common/clock.h"
 
+/* Which figure of a lane. */
 enum {
     OF_MAP,
     OF_UNMAP,
-    OF_GATHERED
+    OF_EACH
+};
+
+_Static_assert(OF_EACH *WAYS <= FIGURES_OF_LANE, "all ways have their figures");
+
+/* What is shown of each way: how it is called, and what it must reach. */
+struct shown {
+    const char *map, *unmap; /* NULL = nothing */
+    struct goal map_goal, unmap_goal;
 };
 
 /* Calls of one turn: `map` in this order, `unmap` in that. */
@@ -30,31 +39,28 @@ struct calls {
     unsigned level;
 };
 
-static void calls_turn(struct lane *lane, const struct calls *calls)
+/* Untimed once before: the other lanes have had the caches to themselves since. */
+static void way_turn(struct lane *lane, const struct calls *calls, void *space, enum way way)
 {
     const struct mapper *mapper = lane->mapper;
-    void *space = mapper->create(lane->self);
+    bool maps = mapper->map_each[way] != NULL, unmaps = mapper->unmap_each[way] != NULL;
+    enum way map_way = maps ? way : WAY_ALONE, unmap_way = unmaps ? way : WAY_ALONE;
+    uint64_t start = 0, mapped = 0, unmapped = 0;
     double count = (double)calls->count;
-    uint64_t start, mapped, unmapped;
 
-    mapper->load(space);
-    mapper->map_each(space, calls->map, calls->count, calls->bytes, calls->level);
-    mapper->unmap_each(space, calls->unmap, calls->count, calls->bytes);
-    start = clock_thread_ns();
-    mapper->map_each(space, calls->map, calls->count, calls->bytes, calls->level);
-    mapped = clock_thread_ns();
-    mapper->unmap_each(space, calls->unmap, calls->count, calls->bytes);
-    unmapped = clock_thread_ns();
-    samples_add(&lane->of[OF_MAP], (double)(mapped - start) / count);
-    samples_add(&lane->of[OF_UNMAP], (double)(unmapped - mapped) / count);
-    if (mapper->unmap_gathered != NULL) {
-        mapper->map_each(space, calls->map, calls->count, calls->bytes, calls->level);
+    if (!maps && !unmaps)
+        return;
+    for (unsigned timed = 0; timed < 2; timed++) {
         start = clock_thread_ns();
-        mapper->unmap_gathered(space, calls->unmap, calls->count, calls->bytes);
-        samples_add(&lane->of[OF_GATHERED], (double)(clock_thread_ns() - start) / count);
+        mapper->map_each[map_way](space, calls->map, calls->count, calls->bytes, calls->level);
+        mapped = clock_thread_ns();
+        mapper->unmap_each[unmap_way](space, calls->unmap, calls->count, calls->bytes);
+        unmapped = clock_thread_ns();
     }
-    mapper->leave(space);
-    mapper->destroy(space);
+    if (maps)
+        samples_add(&lane->of[way * OF_EACH + OF_MAP], (double)(mapped - start) / count);
+    if (unmaps)
+        samples_add(&lane->of[way * OF_EACH + OF_UNMAP], (double)(unmapped - mapped) / count);
 }
 
 static void turns(const struct settings *settings, const struct calls *calls)
@@ -62,8 +68,25 @@ static void turns(const struct settings *settings, const struct calls *calls)
     case_begin();
     for (unsigned round = 0; round < settings->rounds; round++) {
         round_begin();
-        for (unsigned i = 0; i < LANES; i++)
-            calls_turn(&lanes[i], calls);
+        for (unsigned i = 0; i < LANES; i++) {
+            void *space = lanes[i].mapper->create(lanes[i].self);
+
+            lanes[i].mapper->load(space);
+            for (unsigned way = 0; way < WAYS; way++)
+                way_turn(&lanes[i], calls, space, (enum way)way);
+            lanes[i].mapper->leave(space);
+            lanes[i].mapper->destroy(space);
+        }
+    }
+}
+
+static void ways_report(const char *name, const struct shown *shown)
+{
+    for (unsigned way = 0; way < WAYS; way++) {
+        if (shown[way].map != NULL)
+            lanes_report(name, shown[way].map, way * OF_EACH + OF_MAP, shown[way].map_goal);
+        if (shown[way].unmap != NULL)
+            lanes_report(name, shown[way].unmap, way * OF_EACH + OF_UNMAP, shown[way].unmap_goal);
     }
 }
 
@@ -84,26 +107,30 @@ static struct memory in_order(struct calls *calls, uint64_t bytes, uint64_t step
 
 void case_single(const struct settings *settings, const char *name, unsigned number)
 {
+    const struct shown shown[WAYS] = {
+        [WAY_ALONE] = {"map", "unmap", STORES_LOCKS(9, 3), STORES_LOCKS(35, 3)},
+        [WAY_GATHERED] = {.unmap = "unmap, one gather", .unmap_goal = STORES_LOCKS(35, 3)},
+    };
     struct calls calls = {.level = 1};
     struct memory memory = in_order(&calls, settings->bytes, PAGE_BYTES);
 
     (void)number;
     turns(settings, &calls);
-    lanes_report(name, "map", OF_MAP, STORES_LOCKS(9, 3));
-    lanes_report(name, "unmap", OF_UNMAP, STORES_LOCKS(35, 3));
-    lanes_report(name, "unmap, one gather", OF_GATHERED, STORES_LOCKS(35, 3));
+    ways_report(name, shown);
     memory_give(&memory);
 }
 
 void case_large_single(const struct settings *settings, const char *name, unsigned number)
 {
+    const struct shown shown[WAYS] = {
+        [WAY_ALONE] = {"map", "unmap", STORES_LOCKS(5, 3), NO_GOAL},
+    };
     struct calls calls = {.level = 2};
     struct memory memory = in_order(&calls, settings->bytes * 64, 2 * MIB);
 
     (void)number;
     turns(settings, &calls);
-    lanes_report(name, "map", OF_MAP, STORES_LOCKS(5, 3));
-    lanes_report(name, "unmap", OF_UNMAP, NO_GOAL);
+    ways_report(name, shown);
     memory_give(&memory);
 }
 
@@ -139,6 +166,10 @@ static void shuffle(struct random *random, uint64_t *virt, size_t count)
 
 void case_sparse(const struct settings *settings, const char *name, unsigned number)
 {
+    const struct shown shown[WAYS] = {
+        [WAY_ALONE] = {"map", "unmap", NO_GOAL, STORES(130)},
+        [WAY_GATHERED] = {.unmap = "unmap, one gather", .unmap_goal = STORES(130)},
+    };
     size_t count = settings->sparse_pages;
     struct memory memory = memory_take(2 * count * sizeof(uint64_t));
     uint64_t *map = memory.start, *unmap = map + count;
@@ -151,8 +182,6 @@ void case_sparse(const struct settings *settings, const char *name, unsigned num
         unmap[i] = map[i];
     shuffle(&random, unmap, count);
     turns(settings, &calls);
-    lanes_report(name, "map", OF_MAP, NO_GOAL);
-    lanes_report(name, "unmap", OF_UNMAP, STORES(130));
-    lanes_report(name, "unmap, one gather", OF_GATHERED, STORES(130));
+    ways_report(name, shown);
     memory_give(&memory);
 }

@@ -52,9 +52,9 @@ static void passes_run(void *context, unsigned cpu)
     for (unsigned pass = 0; pass < work->passes; pass++) {
         uint64_t start = clock_thread_ns(), mapped;
 
-        mapper->map_each(space, work->virt[cpu], work->calls, work->bytes, 1);
+        mapper->map_each[WAY_ALONE](space, work->virt[cpu], work->calls, work->bytes, 1);
         mapped = clock_thread_ns();
-        mapper->unmap_each(space, work->virt[cpu], work->calls, work->bytes);
+        mapper->unmap_each[WAY_ALONE](space, work->virt[cpu], work->calls, work->bytes);
         unmap_ns += clock_thread_ns() - mapped;
         map_ns += mapped - start;
     }

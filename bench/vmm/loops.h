@@ -68,6 +68,6 @@ static void loop_build(void *context, const struct stretch *stretch, size_t coun
     }
 }
 
-#define LOOPS                                                        \
-    .map = loop_map, .unmap = loop_unmap, .map_each = loop_map_each, \
-    .unmap_each = loop_unmap_each, .translate = loop_translate, .build = loop_build
+#define LOOPS                                                                   \
+    .map = loop_map, .unmap = loop_unmap, .map_each[WAY_ALONE] = loop_map_each, \
+    .unmap_each[WAY_ALONE] = loop_unmap_each, .translate = loop_translate, .build = loop_build

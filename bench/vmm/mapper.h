@@ -38,6 +38,13 @@ struct stretch {
     unsigned level;
 };
 
+/* How many small calls are made. */
+enum way {
+    WAY_ALONE,    /* each for itself: it flushes before it returns */
+    WAY_GATHERED, /* one flush behind all of them */
+    WAYS
+};
+
 /* What loops map an address to; virtual and physical addresses agree in their lower 40 bits. */
 static inline uint64_t phys_of(uint64_t virt)
 {
@@ -68,13 +75,11 @@ struct mapper {
 
     /* ---- timed loops ---- */
 
-    /* One call for each of `count` addresses, with phys_of(), `bytes` in leaves of `level`. */
-    void (*map_each)(void *space, const uint64_t *virt, size_t count, uint64_t bytes,
-                     unsigned level);
-    void (*unmap_each)(void *space, const uint64_t *virt, size_t count, uint64_t bytes);
-
-    /* The same with one flush behind all of them; NULL = it has no such thing. */
-    void (*unmap_gathered)(void *space, const uint64_t *virt, size_t count, uint64_t bytes);
+    /* One call for each of `count` addresses, with phys_of(), `bytes` in leaves of `level`. NULL
+     * where there is nothing special in that way. */
+    void (*map_each[WAYS])(void *space, const uint64_t *virt, size_t count, uint64_t bytes,
+                           unsigned level);
+    void (*unmap_each[WAYS])(void *space, const uint64_t *virt, size_t count, uint64_t bytes);
 
     /* The sum of what they lead to. */
     uint64_t (*translate)(void *space, const uint64_t *virt, size_t count);
