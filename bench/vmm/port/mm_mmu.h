@@ -18,36 +18,11 @@
 
 #include "../cpus.h"
 #include "mm/types.h"
+#include "mm_entry.h"
 #include "mm_pte.h"
 
 /* As on x86_64. */
 #define MM_MMU_FLUSH_CEILING 32u
-
-static inline mm_pte_t mm_pte_load(const mm_pte_t *entry)
-{
-    return (mm_pte_t){__atomic_load_n(&entry->bits, __ATOMIC_ACQUIRE)};
-}
-
-static inline void mm_pte_store(mm_pte_t *entry, mm_pte_t value)
-{
-    __atomic_store_n(&entry->bits, value.bits, __ATOMIC_RELEASE);
-}
-
-static inline void mm_pte_store_fresh(mm_pte_t *entry, mm_pte_t value)
-{
-    *(volatile uint64_t *)&entry->bits = value.bits;
-}
-
-static inline mm_pte_t mm_pte_swap(mm_pte_t *entry, mm_pte_t value)
-{
-    return (mm_pte_t){__atomic_exchange_n(&entry->bits, value.bits, __ATOMIC_ACQ_REL)};
-}
-
-static inline bool mm_pte_compare_swap(mm_pte_t *entry, mm_pte_t *expected, mm_pte_t value)
-{
-    return __atomic_compare_exchange_n(&entry->bits, &expected->bits, value.bits, false,
-                                       __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
-}
 
 static inline void mm_mmu_published(void)
 {
