@@ -63,6 +63,13 @@ struct mm_layout {
 
 struct mm_space;
 
+/* What the VMM knows of one CPU: a cache line that only that CPU writes. */
+struct mm_vmm_cpu {
+    uint64_t section;        /* (A) 0, or the epoch in which a call on this CPU began */
+    struct mm_space *active; /* (A) the space that is loaded */
+    uint64_t unused[6];
+};
+
 struct mm_vmm {
     struct mm_frame_source tables;  /* (C) used without a lock of libmm */
     const struct mm_window *window; /* (C) */
@@ -72,12 +79,16 @@ struct mm_vmm {
     struct mm_paging paging; /* (C) */
     uint32_t cpu_count;      /* (C) */
     uint32_t state;
-    struct mm_cpuset online;              /* (A) CPUs that called mm_cpu_init() */
-    struct mm_space *active[MM_CPUS_MAX]; /* (A) space loaded on each CPU */
-    uint64_t shootdowns;                  /* (A) batches sent to other CPUs */
-    uint64_t full_flushes;                /* (A) batches that flushed everything */
-    uint64_t user_spaces;                 /* (L of the kernel space) user spaces that live */
-    const void *unused[7];
+    struct mm_vmm_cpu *cpu;  /* (C) one for each CPU, lent; or `one` */
+    uint64_t cpu_mask;       /* (C) of indexes into it */
+    struct mm_vmm_cpu one;   /* of a kernel with one CPU */
+    struct mm_cpuset online; /* (A) CPUs that called mm_cpu_init() */
+    uint64_t shootdowns;     /* (A) batches sent to other CPUs */
+    uint64_t full_flushes;   /* (A) batches that flushed everything */
+    uint64_t user_spaces;    /* (L of the kernel space) user spaces that live */
+    uint64_t before_epoch[7];
+    uint64_t epoch; /* (A) grows when tables or frames wait for walks that began before */
+    uint64_t after_epoch[7];
 };
 
 struct mm_vmm_config {
@@ -86,6 +97,8 @@ struct mm_vmm_config {
     const struct mm_layout *layout; /* copied; NULL = mm_layout_default() */
     struct mm_pmm *pmm;             /* may be NULL: see mm_vmm_set_sources() */
     uint32_t cpu_count;             /* 1 to MM_CPUS_MAX */
+    struct mm_vmm_cpu *cpu; /* `cpu_count` of them, lent for the life of the VMM, best aligned to 64
+                             * bytes. NULL: one CPU, until mm_vmm_set_cpus() */
 };
 
 /*
@@ -108,7 +121,8 @@ MM_NODISCARD static inline enum mm_err mm_vmm_init(struct mm_vmm *vmm,
  * early allocator to the PMM, right after mm_pmm_init() (which ends early allocation: until then
  * calls that need a table fail with MM_ERR_BUSY). Frames that `tables.owns` denies are never freed.
  * A source without alloc or free is ignored. The tables of the kernel space are counted into the new
- * source's tags; while there are user spaces, old and new source must have the same tags. Context: no
+ * source's tags; while there are user spaces, old and new source must have the same tags. A frame is taken and given
+ * back, to see. Context: no
  * other call on this VMM at the same time.
  */
 void mm_vmm_set_sources(struct mm_vmm *vmm, const struct mm_frame_source *tables,
@@ -116,6 +130,11 @@ void mm_vmm_set_sources(struct mm_vmm *vmm, const struct mm_frame_source *tables
 
 /* The same for the window, when the direct map becomes usable. Context: as above. */
 void mm_vmm_set_window(struct mm_vmm *vmm, const struct mm_window *window);
+
+/* Lend what a CPU each needs, `cpu_count` of them, for the life of the VMM, before a second CPU is
+ * prepared. For those who have no memory to lend at mm_vmm_init(). Context: no other call on this VMM at
+ * the same time. */
+void mm_vmm_set_cpus(struct mm_vmm *vmm, struct mm_vmm_cpu *cpu);
 
 /* The port's default layout for the paging mode this CPU runs in: x86_64 has the direct map at
  * 0xffff900000000000 and the kernel area of 1 TiB at 0xffffe00000000000. */
@@ -133,8 +152,8 @@ void mm_layout_default(struct mm_layout *out);
  * meaning where that has no duplicates, and what the Limine protocol promises. An adopted root must
  * agree with that.
  *
- * Returns  MM_OK | MM_ERR_BAD_ARG (cpu) | MM_ERR_CPU (a required feature is missing, or one that
- *          the boot CPU has)
+ * Returns  MM_OK | MM_ERR_BAD_ARG (cpu, or a second one and nothing lent for it: mm_vmm_set_cpus())
+ *          | MM_ERR_CPU (a required feature is missing, or one that the boot CPU has)
  * Context  the CPU itself, interrupts off
  */
 MM_NODISCARD enum mm_err mm_cpu_init(struct mm_vmm *vmm, unsigned cpu);
@@ -164,26 +183,18 @@ enum mm_err mm_cpu_exit(struct mm_vmm *vmm, unsigned cpu);
 
 /* Place it anywhere; it may be reused after mm_space_destroy(). Only src/vmm touches the fields. */
 struct mm_space {
-    struct mm_lock lock;
-    struct mm_vmm *vmm;     /* (C) */
-    mm_phys_t root;         /* (C) */
-    uint32_t flags;         /* (C) MM_SPACE_* */
-    uint32_t state;         /* (L) */
-    struct mm_cpuset cpus;  /* (A) CPUs that may hold translations of this space */
-    uint64_t table_count;   /* (L) tables of this space, root included, shared ones not */
-    uint64_t table_limit;   /* (L) 0 = none */
-    uint64_t mapped_frames; /* (L) 4 KiB pages mapped in what is this space's own */
-    uint64_t leaf_count[3]; /* (L) of them, leaves of level 1, 2, 3 */
-    uint64_t holds; /* (A) what keeps it from being destroyed; the top bit: it is destroyed */
-    struct {
-        uint64_t first; /* address that its first entry covers */
-        void *entry;    /* NULL = none */
-        uint16_t *tag;
-        const struct mm_window *window; /* through which `entry` was found */
-    } last_table;                       /* (L) the leaf table that was used last */
-    uint32_t rewritten; /* (A) entries are being rewritten plainly: no CPU may load the space */
-    uint32_t unused_word;
-    const void *unused[2];
+    struct mm_vmm *vmm;   /* (C) */
+    mm_phys_t root;       /* (C) */
+    uint32_t flags;       /* (C) MM_SPACE_* */
+    uint32_t one_lock;    /* (C) its tables have no locks of their own */
+    uint64_t table_limit; /* (A) 0 = none */
+    uint32_t state;       /* (A) */
+    uint32_t rewriters;   /* (A) calls that rewrite entries plainly: no CPU may load the space */
+    uint64_t holds;       /* (A) what keeps it from being destroyed; the top bit: it is destroyed */
+    uint64_t table_count; /* (A) tables of this space, root included, shared ones not */
+    struct mm_lock lock;  /* of all tables that have none of their own */
+    struct mm_cpuset cpus; /* (A) CPUs that may hold translations of this space */
+    const void *unused[6];
 };
 
 /* Details of a failure; every call that takes one accepts NULL. Filled only on failure. */

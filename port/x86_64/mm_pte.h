@@ -77,6 +77,15 @@ static inline unsigned mm_pt_entries(unsigned level)
     return MM_PT_ENTRIES;
 }
 
+/* The lowest level whose tables can have all of [first, last] inside one of them: a range that is all
+ * that a table covers belongs to the table above it. The range is frame-aligned and in one half. */
+static inline unsigned mm_pt_level_over(uint64_t first, uint64_t last)
+{
+    unsigned bit = 63u - (unsigned)__builtin_clzll((first ^ last) + 1);
+
+    return (bit - MM_FRAME_SHIFT) / MM_PT_INDEX_BITS + 1;
+}
+
 /* Canonical: the bits above the ones translated equal the highest of them (SDM vol. 1, 3.3.7.1). */
 static inline bool mm_pt_canonical(mm_virt_t virt, unsigned levels)
 {

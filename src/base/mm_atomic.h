@@ -87,6 +87,17 @@ static inline void mm_fence_full(void)
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 
+/* Store `v`, then a full fence. */
+static inline void mm_store_fence_u64(uint64_t *p, uint64_t v)
+{
+#if defined(__x86_64__)
+    (void)__atomic_exchange_n(p, v, __ATOMIC_SEQ_CST); /* a locked instruction is both */
+#else
+    __atomic_store_n(p, v, __ATOMIC_RELAXED);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+#endif
+}
+
 /* Orders accesses of this CPU as its own interrupt handlers see them: no instruction, but the
  * compiler moves nothing across. */
 static inline void mm_fence_signal(void)

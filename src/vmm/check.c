@@ -15,7 +15,7 @@
  * Rejected    A bitmap of frames: it needs memory, and a checker that allocates hides faults.
  */
 #include "base/report.h"
-#include "vmm_internal.h"
+#include "subtree.h"
 
 #define TWICE_AT_ONCE    64u
 #define TWICE_TABLES_MAX 8192u
@@ -24,9 +24,8 @@ struct checking {
     struct mm_space *space;
     const struct mm_check_sink *sink;
     size_t faults;
-    uint64_t tables, frames, tables_max;
+    uint64_t tables, tables_max;
     bool unbounded; /* a loop: not to be walked again */
-    uint64_t leaf_count[MM_PT_LEAF_LEVEL_MAX];
 };
 
 static void fault(struct checking *c, const char *what, uint64_t address, uint64_t found,
@@ -122,23 +121,26 @@ static enum mm_err check_leaf(struct mm_walker *walker, struct mm_visit *visit)
 
     if (has_reserved_bits(c, visit))
         return MM_OK;
-    c->leaf_count[visit->level - 1]++;
-    c->frames += mm_pt_bytes(visit->level) / MM_FRAME_BYTES;
     if ((mm_pte_prot(visit->entry) & MM_PROT_USER) != 0 &&
         mm_pt_kernel_half(mm_virt(visit->virt)) && (c->space->flags & MM_SPACE_ADOPTED) == 0)
         fault(c, "a user page in the kernel half", visit->virt, visit->entry.bits, 0);
     return MM_OK;
 }
 
-/* Does the table's tag say what is in it? */
+/* Does the table's tag say what is in it, and that nobody is at work there? */
 static void check_tag(struct checking *c, mm_phys_t table, unsigned level, unsigned live,
                       uint64_t virt)
 {
     const uint16_t *tag = mm_table_tag(c->space->vmm, table, level);
-    uint16_t expected = mm_table_tag_value(level, live);
+    uint16_t expected = mm_tag_of(level, live);
+    uint16_t found = tag != NULL ? mm_load_relaxed_u16(tag) : expected;
 
-    if (tag != NULL && *tag != expected)
-        fault(c, "the entries of a table are miscounted", virt, *tag, expected);
+    if (((found ^ expected) & MM_TAG_LIVE) != 0)
+        fault(c, "the entries of a table are miscounted", virt, found, expected);
+    if ((found & MM_TAG_LOCK) != 0)
+        fault(c, "a table is locked", virt, found, expected);
+    if ((found & MM_TAG_STRAY) != 0)
+        fault(c, "a table is linked and stray", virt, found, expected);
 }
 
 static void check_leave(struct mm_walker *walker, struct mm_visit *visit, mm_pte_t *child)
@@ -148,7 +150,9 @@ static void check_leave(struct mm_walker *walker, struct mm_visit *visit, mm_pte
     unsigned live = mm_table_search(child, visit->level - 1);
 
     check_tag(c, table, visit->level - 1, live, visit->virt);
-    if (live != 0 || mm_table_is_kept(c->space, visit->virt, visit->level))
+    if (live != 0 ||
+        mm_table_is_kept(c->space, mm_table_tag(c->space->vmm, table, visit->level - 1),
+                         visit->virt, visit->level))
         return;
     if ((c->space->flags & MM_SPACE_ADOPTED) == 0 || mm_table_is_ours(c->space->vmm, table))
         fault(c, "an empty table was not freed", visit->virt, table.raw, visit->level - 1);
@@ -270,12 +274,6 @@ static void check_counts(struct checking *c)
 
     if (c->tables != space->table_count)
         fault(c, "tables miscounted", space->root.raw, space->table_count, c->tables);
-    if (c->frames != space->mapped_frames)
-        fault(c, "mapped frames miscounted", space->root.raw, space->mapped_frames, c->frames);
-    for (unsigned i = 0; i < MM_PT_LEAF_LEVEL_MAX; i++) {
-        if (c->leaf_count[i] != space->leaf_count[i])
-            fault(c, "leaves miscounted", i + 1, space->leaf_count[i], c->leaf_count[i]);
-    }
 }
 
 size_t mm_space_check(struct mm_space *space, const struct mm_check_sink *sink)

@@ -7,12 +7,13 @@
  *             frees come behind the flush in the one function that does both: there is no other
  *             way to free a table.
  * Invariants  I1 an entry is cleared before its address is put in here
- *             I2 nothing in `table` or `run` is freed before all CPUs concerned have flushed
+ *             I2 nothing in `table` or `run` is freed before all CPUs concerned have flushed, and all
+ *                walks that had begun have ended
  *             I3 flags has EVERYTHING, or every removed translation is in `page`, and for each
  *                removed table an address that it covered
  *             I4 a space is not destroyed while a gather of it is open; one that a call keeps to
- *                itself does not touch the space any more once it has let go of its lock
- * Locking     Filled under the space's lock; flushed without it, since other CPUs are waited for.
+ *                itself does not touch the space any more once its section has ended
+ * Locking     Filled with tables locked; flushed outside of sections, since other CPUs are waited for.
  * Cost        Up to MM_MMU_FLUSH_CEILING single flushes, else one full one; one shootdown.
  * Rejected    Flushing per page: a hundred times the cost of the entry's store. Freeing at once and
  *             flushing later: a table is walked by the hardware until the flush.
@@ -21,7 +22,7 @@
 #include "base/report.h"
 #include "mm/host.h"
 #include "mm_cpu.h"
-#include "vmm_internal.h"
+#include "subtree.h"
 
 _Static_assert(MM_MMU_FLUSH_CEILING <= MM_GATHER_PAGES, "a gather holds what is flushed singly");
 
@@ -169,6 +170,8 @@ void mm_gather_finish(struct mm_gather *gather, const struct mm_cpuset *others)
         (void)mm_fetch_add_relaxed_u64(&gather->vmm->shootdowns, 1);
         mm_host_shootdown(others, serve, gather);
     }
+    if (gather->table_count != 0 || gather->run_count != 0)
+        mm_sections_wait(gather->vmm);
     gather_free(gather);
     gather->page_count = 0;
     gather->flags &= ~MM_GATHER_EVERYTHING;

@@ -5,14 +5,15 @@
  *             denies, and large pages that an edge cuts must be known before the first store.
  * Idea        A pass that only reads. At release a leaf table that is to go whole is not read if its
  *             count says that it is full, or if holes do not matter.
- * Invariants  I1 nothing is written
- *             I2 each table that unmap or protect will enter or remove was counted against the budget
- * Locking     The space's lock.
+ * Invariants  I1 no entry is written
+ *             I2 each table that unmap or protect will enter or remove was counted against the budget,
+ *                and is locked, where the pass locks
+ * Locking     subtree.h.
  * Cost        One load per entry of the leaf tables that are not removed whole.
  * Rejected    Looking and changing entry by entry in one pass: what was changed must be changed back
  *             when a hole comes, and other CPUs have seen it.
  */
-#include "vmm_internal.h"
+#include "change.h"
 
 /* An entry that is no sound leaf and no table. */
 static MM_COLD enum mm_err look_other(struct mm_change *change, mm_pte_t entry, unsigned level)
@@ -24,41 +25,74 @@ static MM_COLD enum mm_err look_other(struct mm_change *change, mm_pte_t entry, 
     return mm_fail(change->fail, MM_ERR_NOT_FOUND, change->way.virt, level, entry);
 }
 
+/* A level above denies a right: the first page cannot have it. */
+static MM_COLD enum mm_err look_denied(struct mm_change *change, const mm_pte_t *entry,
+                                       unsigned pages)
+{
+    for (unsigned i = 0; i < pages; i++) {
+        mm_pte_t here = mm_pte_load(&entry[i]);
+        enum mm_err err;
+
+        if (mm_pte_is_sound_leaf(here, change->reserved, 1))
+            err = mm_fail(change->fail, MM_ERR_POLICY, change->way.virt, 1, here);
+        else
+            err = look_other(change, here, 1);
+        if (err != MM_OK)
+            return err;
+        mm_way_advance_pages(&change->way, 1);
+    }
+    return MM_OK;
+}
+
 static enum mm_err look_1(struct mm_change *change, struct mm_table *table, unsigned rights)
 {
     unsigned first = mm_pt_index(mm_virt(change->way.virt), 1);
     unsigned pages = mm_way_pages(&change->way, first);
-    uint64_t reserved = change->reserved[1];
-    bool denied = (change->prot & ~rights) != 0;
+    const mm_pte_t *entry = &table->entry[first];
+    uint64_t reserved = change->reserved;
+    unsigned i = 0;
 
-    for (unsigned i = 0; i < pages; i++) {
-        mm_pte_t entry = mm_pte_load(&table->entry[first + i]);
-        bool leaf = mm_pte_is_sound_leaf(entry, reserved, 1);
-        enum mm_err err = MM_OK;
+    if ((change->prot & ~rights) != 0)
+        return look_denied(change, entry, pages);
+    for (;;) {
+        enum mm_err err;
 
-        if (leaf && !denied)
-            continue;
+        while (i < pages && mm_pte_is_sound_leaf(mm_pte_load(&entry[i]), reserved, 1))
+            i++;
+        if (i == pages)
+            break;
         change->way.virt += (uint64_t)i << MM_FRAME_SHIFT;
-        err = leaf ? mm_fail(change->fail, MM_ERR_POLICY, change->way.virt, 1, entry)
-                   : look_other(change, entry, 1);
-        change->way.virt -= (uint64_t)i << MM_FRAME_SHIFT;
+        err = look_other(change, mm_pte_load(&entry[i]), 1);
         if (err != MM_OK)
             return err;
+        change->way.virt -= (uint64_t)i << MM_FRAME_SHIFT;
+        i++;
     }
     mm_way_advance_pages(&change->way, pages);
     return MM_OK;
 }
 
-/* Nothing below needs a look: all of it goes, and it is full or may have holes. */
+/* Nothing below needs a look: all of it goes, and it is full or may have holes. It is locked, as the
+ * pass does. */
 static bool look_is_needless(struct mm_change *change, mm_pte_t entry, unsigned level)
 {
-    const uint16_t *tag;
+    struct mm_table child = {.frame = mm_pte_phys(entry, level)};
 
     if (MM_LEVEL != MM_LEVEL_RELEASE || level != 2 || change->budget == 0 ||
         !mm_change_takes_all(change, 2))
         return false;
-    tag = mm_table_tag(change->space->vmm, mm_pte_phys(entry, 2), 1);
-    return tag != NULL && (change->holes || (*tag & MM_TAG_LIVE) == mm_pt_entries(1));
+    child.tag = mm_table_tag(change->space->vmm, child.frame, 1);
+    if (child.tag == NULL ||
+        (!change->holes && (mm_load_relaxed_u16(child.tag) & MM_TAG_LIVE) != mm_pt_entries(1)))
+        return false;
+    if (change->take) {
+        mm_table_lock(&change->subtree.section, &child, 1);
+        if (!change->holes && (child.word & MM_TAG_LIVE) != mm_pt_entries(1)) {
+            mm_table_unlock(&child);
+            return false;
+        }
+    }
+    return true;
 }
 
 MM_INLINE enum mm_err look_table(struct mm_change *change, mm_pte_t entry, const unsigned level,
@@ -76,7 +110,7 @@ MM_INLINE enum mm_err look_table(struct mm_change *change, mm_pte_t entry, const
     if (err != MM_OK || change->paused)
         return err;
     err = below(change, &child, rights & mm_pte_prot(entry));
-    mm_table_unmap(change->space->vmm->window, child.entry);
+    mm_change_leave(change, &child);
     return err;
 }
 
@@ -128,10 +162,5 @@ static enum mm_err look_5(struct mm_change *change, struct mm_table *table, unsi
 
 enum mm_err mm_look(struct mm_change *change)
 {
-    struct mm_table last = {.entry =
-                                mm_space_recall(change->space, change->way.virt, change->way.last)};
-
-    if (last.entry != NULL)
-        return look_1(change, &last, MM_PROT_ALL);
-    return mm_change_from_root(change, look_4, look_5);
+    return mm_change_run(change, look_1, look_2, look_3, look_4, look_5);
 }

@@ -3,20 +3,19 @@
  *
  * Problem     A mapping may need any number of tables and may meet something that is mapped
  *             already; half a mapping is worse than none. And a gigabyte is 262,144 entries.
- * Idea        Two descents over the same range. The first (plan) only reads: it finds conflicts and
- *             counts the tables that are missing, following the same rule for page sizes as the
- *             second. Then all tables are taken, and the second descent (build) cannot fail. A leaf
- *             table that is covered wholly is not cleared first: each entry is stored once, one add
- *             apart from the one before, and then the table is linked. There is one function per
- *             level, so that shifts and masks are constants.
+ * Idea        Two descents over the same range. The first (plan) only reads: it locks the tables that
+ *             are there, finds conflicts and counts the tables that are missing, following the same
+ *             rule for page sizes as the second. Then all tables are taken, and the second descent
+ *             (build) cannot fail. A leaf table that is covered wholly is not cleared first: each
+ *             entry is stored once, one add apart from the one before, and then the table is linked.
+ *             There is one function per level, so that shifts and masks are constants.
  * Invariants  I1 plan and build choose the same leaf sizes: both ask leaf_fits()
  *             I2 a new table is filled, with all below it, and counted, before one store links it: a
  *                walker finds nothing or all of it
  *             I3 entries that are in use are never written
- *             I4 last_table is a leaf table that is linked in the space, and nothing above it denies
- *                a right
- * Locking     The space's lock for plan and build: a neighbour that frees a table in between would
- *             make the count wrong. Tables are taken without it, and then the plan is made again.
+ *             I4 build lets go of locks and takes none: to others the call happens at one instant
+ * Locking     subtree.h. Tables are taken without any lock, outside the section, and then the plan is
+ *             made again.
  * Cost        Plan: entries of the tables that exist, and one step per table that does not. Build:
  *             one store per page.
  * Rejected    Rolling back a half-built mapping: other CPUs may have cached it by then, and
@@ -25,50 +24,88 @@
  *             ranges of a few pages.
  */
 #include "base/report.h"
-#include "vmm_internal.h"
+#include "subtree.h"
 
 struct mapping {
-    struct mm_space *space;
-    const struct mm_window *window;
-    struct mm_reserve reserve;
+    struct mm_subtree subtree;
+    const struct mm_map_request *request;
     struct mm_space_fail *fail;
-    struct mm_way way;                         /* through one piece */
-    uint64_t offset;                           /* phys - virt, modulo 2^64 */
-    uint64_t tables;                           /* missing, counted by plan */
-    uint64_t missing[MM_PT_LEVELS_MAX + 1];    /* of each level: the last that was counted, + 1 */
-    mm_pte_t leaf[MM_PT_LEAF_LEVEL_MAX + 1];   /* of each level: one of frame 0 */
-    uint64_t leaves[MM_PT_LEAF_LEVEL_MAX + 1]; /* made */
-    uint32_t leaf_levels;                      /* bit n: leaves at level n may be used */
-    unsigned prot;
+    struct mm_reserve reserve;
+    struct mm_way way;
+    uint64_t piece_last; /* of the piece of the request that is here */
+    uint64_t offset;     /* phys - virt, modulo 2^64, in it */
+    uint32_t piece;
+    uint32_t leaf_levels;                    /* bit n: leaves at level n may be used */
+    uint64_t tables;                         /* missing, counted by plan */
+    bool user;                               /* the half is the user's */
+    mm_pte_t leaf[MM_PT_LEAF_LEVEL_MAX + 1]; /* of each level: one of frame 0 */
 };
+
+/* ---- the way through the pieces of the request ---- */
+
+static uint32_t mapping_pieces(const struct mm_map_request *request)
+{
+    return request->piece_count != 0 ? request->piece_count : 1;
+}
+
+static void piece_set(struct mapping *m, uint32_t piece, uint64_t virt)
+{
+    const struct mm_map_request *request = m->request;
+    bool whole = request->piece_count == 0;
+    uint64_t bytes = whole ? request->bytes : request->piece[piece].bytes;
+
+    m->piece = piece;
+    m->piece_last = virt + (bytes - 1);
+    m->offset = (whole ? request->phys.raw : request->piece[piece].start.raw) - virt;
+}
+
+static void way_begin(struct mapping *m)
+{
+    uint64_t first = m->request->virt.raw;
+
+    m->way = (struct mm_way){.virt = first, .last = mm_range_last(first, m->request->bytes)};
+    piece_set(m, 0, first);
+}
+
+static inline void step(struct mapping *m, uint64_t bytes)
+{
+    mm_way_advance(&m->way, bytes);
+    while (!m->way.done && m->way.virt > m->piece_last)
+        piece_set(m, m->piece + 1, m->piece_last + 1);
+}
 
 static inline bool leaf_fits(const struct mapping *m, unsigned level)
 {
-    return level <= MM_PT_LEAF_LEVEL_MAX && (m->leaf_levels >> level & 1) != 0 &&
-           mm_way_has_whole(&m->way, level) &&
-           mm_is_aligned(m->way.virt + m->offset, mm_pt_bytes(level));
+    uint64_t virt = m->way.virt;
+
+    return level == 1 || (level <= MM_PT_LEAF_LEVEL_MAX && (m->leaf_levels >> level & 1) != 0 &&
+                          mm_is_aligned(virt | (virt + m->offset), mm_pt_bytes(level)) &&
+                          m->piece_last - virt >= mm_pt_bytes(level) - 1);
+}
+
+/* Leaves of `level` from here on that lie in the piece and in the table; at least one, if one fits. */
+static inline unsigned run_of(const struct mapping *m, unsigned first, unsigned level)
+{
+    uint64_t fit = (m->piece_last - m->way.virt + 1) >> mm_pt_shift(level);
+
+    return (unsigned)mm_min_u64(mm_pt_entries(level) - first, fit);
 }
 
 /* ---- plan ---- */
 
-/* Tables under an entry of `level` that is empty. A piece may begin where the one before ended:
- * in a table that is counted already. */
+/* Tables under an entry of `level` that is empty. */
 static void plan_missing(struct mapping *m, unsigned level)
 {
     uint64_t last = m->way.virt | (mm_pt_bytes(level) - 1);
-    uint64_t base = mm_align_down(m->way.virt, mm_pt_bytes(level));
 
-    if (m->missing[level] != base + 1) {
-        m->missing[level] = base + 1;
-        m->tables++;
-    }
+    m->tables++;
     if (level == 2) {
-        mm_way_step_over(&m->way, 2);
+        step(m, last - m->way.virt + 1);
         return;
     }
     while (mm_way_goes_on(&m->way, last)) {
         if (leaf_fits(m, level - 1))
-            mm_way_advance(&m->way, mm_pt_bytes(level - 1));
+            step(m, mm_pt_bytes(level - 1));
         else
             plan_missing(m, level - 1);
     }
@@ -76,55 +113,56 @@ static void plan_missing(struct mapping *m, unsigned level)
 
 static MM_COLD enum mm_err plan_refuse(const struct mapping *m, mm_pte_t entry, unsigned level)
 {
+    const struct mm_space *space = m->subtree.section.space;
     enum mm_err err = MM_ERR_EXISTS;
 
-    if (mm_entry_is_damaged(&m->space->vmm->paging, entry, level))
+    if (mm_entry_is_damaged(&space->vmm->paging, entry, level))
         err = MM_ERR_CORRUPT;
     return mm_fail(m->fail, err, m->way.virt, level, entry);
 }
 
-static enum mm_err plan_1(struct mapping *m, const mm_pte_t *table)
-{
-    unsigned first = mm_pt_index(mm_virt(m->way.virt), 1);
-    unsigned pages = mm_way_pages(&m->way, first);
-
-    for (unsigned i = 0; i < pages; i++) {
-        mm_pte_t entry = mm_pte_load(&table[first + i]);
-
-        if (!mm_pte_is_none(entry)) {
-            m->way.virt += (uint64_t)i << MM_FRAME_SHIFT;
-            return plan_refuse(m, entry, 1);
-        }
-    }
-    mm_way_advance_pages(&m->way, pages);
-    return MM_OK;
-}
-
 typedef enum mm_err plan_fn(struct mapping *m, const mm_pte_t *table);
 
+/* The child stays locked. */
 static inline enum mm_err plan_descend(struct mapping *m, mm_pte_t entry, unsigned level,
                                        plan_fn *below)
 {
-    mm_pte_t *child;
+    const struct mm_window *window = m->subtree.section.space->vmm->window;
+    struct mm_table child = {.frame = mm_pte_phys(entry, level)};
     enum mm_err err;
 
-    if ((m->prot & ~mm_pte_prot(entry)) != 0)
+    mm_table_lock(&m->subtree.section, &child, level - 1);
+    if ((m->request->prot & ~mm_pte_prot(entry)) != 0)
         return mm_fail(m->fail, MM_ERR_POLICY, m->way.virt, level, entry);
-    err = mm_table_map(m->window, mm_pte_phys(entry, level), &child);
+    err = mm_table_map(window, child.frame, &child.entry);
     if (err != MM_OK)
         return mm_fail(m->fail, err, m->way.virt, level, entry);
-    err = below(m, child);
-    mm_table_unmap(m->window, child);
+    err = below(m, child.entry);
+    mm_table_unmap(window, child.entry);
     return err;
 }
 
 /* What is not shared yet cannot be made once roots were copied. */
 static inline bool is_frozen(const struct mapping *m, unsigned level)
 {
-    const struct mm_vmm *vmm = m->space->vmm;
+    const struct mm_vmm *vmm = m->subtree.section.space->vmm;
 
-    return level == vmm->paging.levels && mm_pt_kernel_half(mm_virt(m->way.virt)) &&
-           (vmm->state & MM_VMM_FROZEN) != 0;
+    return level == vmm->paging.levels && !m->user && (vmm->state & MM_VMM_FROZEN) != 0;
+}
+
+/* Step over leaves that can be stored; false if there was none. */
+MM_INLINE bool plan_run(struct mapping *m, const mm_pte_t *entry, unsigned first,
+                        const unsigned level)
+{
+    unsigned run = run_of(m, first, level);
+    unsigned i = 0;
+
+    while (i < run && mm_pte_is_none(mm_pte_load(&entry[first + i])))
+        i++;
+    if (i == 0)
+        return false;
+    step(m, (uint64_t)i << mm_pt_shift(level));
+    return true;
 }
 
 MM_INLINE enum mm_err plan_level(struct mapping *m, const mm_pte_t *table, const unsigned level,
@@ -134,23 +172,30 @@ MM_INLINE enum mm_err plan_level(struct mapping *m, const mm_pte_t *table, const
     enum mm_err err = MM_OK;
 
     while (err == MM_OK && mm_way_goes_on(&m->way, end)) {
-        mm_pte_t entry = mm_pte_load(&table[mm_pt_index(mm_virt(m->way.virt), level)]);
+        unsigned index = mm_pt_index(mm_virt(m->way.virt), level);
+        mm_pte_t entry;
 
-        if (mm_pte_is_none(entry)) {
-            if (leaf_fits(m, level))
-                mm_way_advance(&m->way, mm_pt_bytes(level));
-            else if (is_frozen(m, level))
+        if (leaf_fits(m, level) && plan_run(m, table, index, level))
+            continue;
+        entry = mm_pte_load(&table[index]);
+        if (level > 1 && mm_pte_is_none(entry)) {
+            if (is_frozen(m, level))
                 err = mm_fail(m->fail, MM_ERR_POLICY, m->way.virt, level, entry);
             else
                 plan_missing(m, level);
-        } else if (mm_pte_is_table(entry, level) &&
-                   !mm_entry_is_damaged(&m->space->vmm->paging, entry, level)) {
+        } else if (level > 1 && mm_pte_is_table(entry, level) &&
+                   !mm_entry_is_damaged(&m->subtree.section.space->vmm->paging, entry, level)) {
             err = plan_descend(m, entry, level, below);
         } else {
             err = plan_refuse(m, entry, level);
         }
     }
     return err;
+}
+
+static enum mm_err plan_1(struct mapping *m, const mm_pte_t *table)
+{
+    return plan_level(m, table, 1, NULL);
 }
 
 static enum mm_err plan_2(struct mapping *m, const mm_pte_t *table)
@@ -173,9 +218,22 @@ static enum mm_err plan_5(struct mapping *m, const mm_pte_t *table)
     return plan_level(m, table, 5, plan_4);
 }
 
-static enum mm_err plan(struct mapping *m, const mm_pte_t *root)
+static enum mm_err plan(struct mapping *m)
 {
-    return m->space->vmm->paging.levels == 4 ? plan_4(m, root) : plan_5(m, root);
+    const mm_pte_t *top = m->subtree.top.entry;
+
+    switch (m->subtree.level) {
+    case 1:
+        return plan_1(m, top);
+    case 2:
+        return plan_2(m, top);
+    case 3:
+        return plan_3(m, top);
+    case 4:
+        return plan_4(m, top);
+    default:
+        return plan_5(m, top);
+    }
 }
 
 /* ---- build ---- */
@@ -189,79 +247,76 @@ static inline void put(mm_pte_t *slot, mm_pte_t value, bool fresh)
         mm_pte_store(slot, value);
 }
 
-static inline mm_pte_t leaf_here(const struct mapping *m, unsigned level)
+/* Leaves from here on, as many as there are empty entries for; returns how many. */
+MM_INLINE unsigned fill(struct mapping *m, mm_pte_t *entry, unsigned first, const unsigned level,
+                        bool fresh)
 {
-    return mm_pte_to(m->leaf[level], mm_phys(m->way.virt + m->offset));
-}
+    unsigned run = run_of(m, first, level);
+    mm_pte_t leaf = mm_pte_to(m->leaf[level], mm_phys(m->way.virt + m->offset));
+    unsigned i;
 
-/* The pages of the piece that lie in this leaf table. */
-static inline unsigned fill(struct mapping *m, mm_pte_t *entry, unsigned first, bool fresh)
-{
-    unsigned pages = mm_way_pages(&m->way, first);
-    mm_pte_t leaf = leaf_here(m, 1);
-
-    for (unsigned i = 0; i < pages; i++) {
+    for (i = 0; i < run; i++) {
+        if (level > 1 && !fresh && !mm_pte_is_none(mm_pte_load(&entry[first + i])))
+            break;
         put(&entry[first + i], leaf, fresh);
-        leaf = mm_pte_next(leaf, 1);
+        leaf = mm_pte_next(leaf, level);
     }
-    m->leaves[1] += pages;
-    mm_way_advance_pages(&m->way, pages);
-    return pages;
-}
-
-static unsigned fill_fresh(struct mapping *m, mm_pte_t *entry)
-{
-    unsigned first = mm_pt_index(mm_virt(m->way.virt), 1);
-    unsigned pages = fill(m, entry, first, true);
-
-    mm_pte_clear_fresh(entry, first);
-    mm_pte_clear_fresh(&entry[first + pages], mm_pt_entries(1) - first - pages);
-    return pages;
+    if (i != 0)
+        step(m, (uint64_t)i << mm_pt_shift(level));
+    return i;
 }
 
 /* Each returns how many entries were added to the table itself. */
 typedef unsigned build_fn(struct mapping *m, mm_pte_t *table, bool fresh);
 
+MM_INLINE unsigned build_pages(struct mapping *m, mm_pte_t *table, bool fresh)
+{
+    uint64_t end = mm_way_table_last(&m->way, 1);
+    unsigned more = 0;
+
+    while (mm_way_goes_on(&m->way, end)) /* once for each piece */
+        more += fill(m, table, mm_pt_index(mm_virt(m->way.virt), 1), 1, fresh);
+    return more;
+}
+
 static unsigned build_1(struct mapping *m, mm_pte_t *table, bool fresh)
 {
-    return fresh ? fill_fresh(m, table)
-                 : fill(m, table, mm_pt_index(mm_virt(m->way.virt), 1), false);
+    unsigned first = mm_pt_index(mm_virt(m->way.virt), 1);
+    unsigned more;
+
+    if (!fresh)
+        return build_pages(m, table, false);
+    more = build_pages(m, table, true);
+    mm_pte_clear_fresh(table, first);
+    mm_pte_clear_fresh(&table[first + more], mm_pt_entries(1) - first - more);
+    return more;
 }
 
 /* A table where there was none. */
 static inline void build_child(struct mapping *m, mm_pte_t *slot, unsigned level, bool fresh,
                                build_fn *below)
 {
-    struct mm_vmm *vmm = m->space->vmm;
-    uint64_t start = m->way.virt;
+    struct mm_vmm *vmm = m->subtree.section.space->vmm;
     struct mm_table child = mm_reserve_pop(vmm, &m->reserve);
 
     if (level > 2)
         mm_pte_clear_fresh(child.entry, mm_pt_entries(level - 1));
-    child.tag = mm_frame_tag(vmm, child.frame);
-    mm_table_set_live(child, level - 1, below(m, child.entry, true));
-    put(slot, mm_pte_table(child.frame, !mm_pt_kernel_half(mm_virt(start))), fresh);
-    if (level == 2)
-        mm_space_remember(m->space, &child, start);
-    mm_table_unmap(m->window, child.entry);
+    mm_table_begin(&child, level - 1, below(m, child.entry, true));
+    put(slot, mm_pte_table(child.frame, m->user), fresh);
+    mm_table_unmap(vmm->window, child.entry);
 }
 
+/* Into one that plan has locked. */
 static inline void build_descend(struct mapping *m, mm_pte_t entry, unsigned level, build_fn *below)
 {
-    struct mm_vmm *vmm = m->space->vmm;
-    uint64_t start = m->way.virt;
+    const struct mm_window *window = m->subtree.section.space->vmm->window;
     struct mm_table child = {.frame = mm_pte_phys(entry, level)};
-    unsigned more;
 
-    child.entry = mm_table_map_known(m->window, child.frame);
-    more = below(m, child.entry, false);
-    if (more != 0) {
-        child.tag = mm_table_tag(vmm, child.frame, level - 1);
-        mm_table_count(child, more);
-        if (level == 2)
-            mm_space_remember(m->space, &child, start);
-    }
-    mm_table_unmap(m->window, child.entry);
+    mm_table_locked(&m->subtree.section, &child, level - 1);
+    child.entry = mm_table_map_known(window, child.frame);
+    mm_table_count(&child, below(m, child.entry, false));
+    mm_table_unmap(window, child.entry);
+    mm_table_unlock(&child);
 }
 
 MM_INLINE unsigned build_level(struct mapping *m, mm_pte_t *table, bool fresh, const unsigned level,
@@ -271,20 +326,22 @@ MM_INLINE unsigned build_level(struct mapping *m, mm_pte_t *table, bool fresh, c
     unsigned more = 0;
 
     while (mm_way_goes_on(&m->way, end)) {
-        mm_pte_t *slot = &table[mm_pt_index(mm_virt(m->way.virt), level)];
-        mm_pte_t entry = fresh ? mm_pte_empty() : mm_pte_load(slot);
+        unsigned index = mm_pt_index(mm_virt(m->way.virt), level);
+        mm_pte_t entry;
 
+        if (leaf_fits(m, level)) {
+            unsigned filled = fill(m, table, index, level, fresh);
+
+            more += filled;
+            if (filled != 0)
+                continue;
+        }
+        entry = fresh ? mm_pte_empty() : mm_pte_load(&table[index]);
         if (!mm_pte_is_none(entry)) {
             build_descend(m, entry, level, below);
-            continue;
-        }
-        more++;
-        if (leaf_fits(m, level)) {
-            put(slot, leaf_here(m, level), fresh);
-            m->leaves[level]++;
-            mm_way_advance(&m->way, mm_pt_bytes(level));
         } else {
-            build_child(m, slot, level, fresh, below);
+            build_child(m, &table[index], level, fresh, below);
+            more++;
         }
     }
     return more;
@@ -310,120 +367,95 @@ static unsigned build_5(struct mapping *m, mm_pte_t *table, bool fresh)
     return build_level(m, table, fresh, 5, build_4);
 }
 
-static unsigned build(struct mapping *m, mm_pte_t *root)
+static unsigned build(struct mapping *m)
 {
-    return m->space->vmm->paging.levels == 4 ? build_4(m, root, false) : build_5(m, root, false);
+    mm_pte_t *top = m->subtree.top.entry;
+
+    switch (m->subtree.level) {
+    case 1:
+        return build_1(m, top, false);
+    case 2:
+        return build_2(m, top, false);
+    case 3:
+        return build_3(m, top, false);
+    case 4:
+        return build_4(m, top, false);
+    default:
+        return build_5(m, top, false);
+    }
 }
 
 /* ---- the call ---- */
 
-static void counts_add(struct mapping *m)
+/* Plan and build in the subtree that is locked. MM_ERR_AGAIN: there are too few tables in the
+ * reserve. */
+static enum mm_err map_subtree(struct mapping *m)
 {
-    struct mm_space *space = m->space;
-
-    for (unsigned level = 1; level <= MM_PT_LEAF_LEVEL_MAX; level++) {
-        space->leaf_count[level - 1] += m->leaves[level];
-        space->mapped_frames += m->leaves[level] * (mm_pt_bytes(level) >> MM_FRAME_SHIFT);
-    }
-}
-
-/* All of it lies in the leaf table that was used last, where nothing is mapped yet. */
-static bool map_in_last_table(struct mapping *m)
-{
-    struct mm_space *space = m->space;
-    mm_pte_t *table = mm_space_recall(space, m->way.virt, m->way.last);
-    unsigned first = mm_pt_index(mm_virt(m->way.virt), 1);
-    struct mm_table last = {.entry = table, .tag = space->last_table.tag};
-    unsigned pages;
-
-    if (table == NULL)
-        return false;
-    pages = mm_way_pages(&m->way, first);
-    for (unsigned i = 0; i < pages; i++)
-        if (!mm_pte_is_none(mm_pte_load(&table[first + i])))
-            return false; /* what is there is told the general way */
-    mm_table_count(last, fill(m, table, first, false));
-    counts_add(m);
-    return true;
-}
-
-/* Set the cursor on piece `i` of the request; without pieces there is one. */
-static void piece_begin(struct mapping *m, const struct mm_map_request *request, uint32_t i,
-                        uint64_t virt)
-{
-    const struct mm_phys_range *piece = request->piece_count != 0 ? &request->piece[i] : NULL;
-    uint64_t phys = piece != NULL ? piece->start.raw : request->phys.raw;
-
-    m->way.virt = virt;
-    m->way.last = virt + ((piece != NULL ? piece->bytes : request->bytes) - 1);
-    m->offset = phys - virt;
-    m->way.done = false;
-}
-
-static uint32_t pieces(const struct mm_map_request *request)
-{
-    return request->piece_count != 0 ? request->piece_count : 1;
-}
-
-static enum mm_err plan_pieces(struct mapping *m, const struct mm_map_request *request,
-                               const mm_pte_t *root)
-{
-    uint64_t virt = request->virt.raw;
+    struct mm_space *space = m->subtree.section.space;
+    uint64_t first = m->request->virt.raw;
     enum mm_err err = MM_OK;
 
+    if ((m->request->prot & ~m->subtree.rights) != 0)
+        return mm_fail_denied(&m->subtree, first, m->request->prot, m->fail);
     m->tables = 0;
-    __builtin_memset(m->missing, 0, sizeof m->missing);
-    for (uint32_t i = 0; err == MM_OK && i < pieces(request); i++) {
-        piece_begin(m, request, i, virt);
-        virt = m->way.last + 1;
-        err = plan(m, root);
-    }
-    if (err != MM_OK)
-        return err;
-    err = mm_reserve_claim(m->space, &m->reserve, m->tables);
+    way_begin(m);
+    err = plan(m);
+    if (err == MM_OK)
+        err = mm_reserve_claim(space, &m->reserve, m->tables);
     if (err == MM_ERR_LIMIT)
-        return mm_fail(m->fail, err, request->virt.raw, 0, mm_pte_empty());
+        (void)mm_fail(m->fail, err, first, 0, mm_pte_empty());
+    if (err != MM_OK) {
+        mm_subtree_unlock_below(&m->subtree, first, m->way.done ? m->way.last : m->way.virt);
+        return err;
+    }
+    way_begin(m);
+    mm_table_count(&m->subtree.top, build(m));
+    mm_mmu_published();
+    return MM_OK;
+}
+
+/* One section. MM_ERR_AGAIN: tables are missing, and the space is held, so that it stays outside of
+ * sections. */
+static enum mm_err map_once(struct mapping *m, struct mm_space *space, bool *held)
+{
+    struct mm_section *section = &m->subtree.section;
+    uint64_t first = m->request->virt.raw;
+    enum mm_err err = mm_section_begin(section, space, false);
+
+    if (err != MM_OK)
+        return mm_fail(m->fail, err, first, 0, mm_pte_empty());
+    err = mm_subtree_lock(&m->subtree, first, mm_range_last(first, m->request->bytes), m->fail);
+    if (err == MM_OK) {
+        err = map_subtree(m);
+        mm_subtree_unlock(&m->subtree);
+    }
+    if (err == MM_ERR_AGAIN && !*held) {
+        enum mm_err hold = mm_space_hold(space);
+
+        *held = hold == MM_OK;
+        if (hold != MM_OK)
+            err = mm_fail(m->fail, hold, first, 0, mm_pte_empty());
+    }
+    mm_section_end(section);
     return err;
 }
 
-static void build_pieces(struct mapping *m, const struct mm_map_request *request, mm_pte_t *root)
+/* Tables are missing; again, if others take tables off meanwhile. */
+static MM_COLD enum mm_err map_with_tables(struct mapping *m, struct mm_space *space)
 {
-    struct mm_table table = {.entry = root, .frame = m->space->root};
-    uint64_t before = m->reserve.count;
-    uint64_t virt = request->virt.raw;
-    unsigned more = 0;
+    struct mm_vmm *vmm = space->vmm;
+    bool held = true;
+    enum mm_err err;
 
-    for (uint32_t i = 0; i < pieces(request); i++) {
-        piece_begin(m, request, i, virt);
-        virt = m->way.last + 1;
-        more += build(m, root);
-    }
-    if (more != 0) {
-        table.tag = mm_table_tag(m->space->vmm, table.frame, m->space->vmm->paging.levels);
-        mm_table_count(table, more);
-    }
-    MM_ASSERT2(m->reserve.count == before - m->tables, m->reserve.count, m->tables);
-    counts_add(m);
-    mm_mmu_published();
-}
-
-static enum mm_err map_locked(struct mapping *m, const struct mm_map_request *request)
-{
-    struct mm_space *space = m->space;
-    mm_pte_t *root;
-    enum mm_err err = mm_space_alive(space);
-
-    MM_ASSERT_LOCKED(&space->lock);
-    if (err == MM_OK && request->piece_count == 0 && map_in_last_table(m))
-        return MM_OK;
-    if (err == MM_OK)
-        err = mm_table_map(m->window, space->root, &root);
-    if (err != MM_OK)
-        return mm_fail(m->fail, err, request->virt.raw, 0, mm_pte_empty());
-    err = plan_pieces(m, request, root);
-    if (err == MM_OK)
-        build_pieces(m, request, root);
-    mm_table_unmap(m->window, root);
+    do {
+        err = mm_reserve_fill(vmm, &m->reserve, m->tables);
+        if (err != MM_OK)
+            (void)mm_fail(m->fail, err, m->request->virt.raw, 0, mm_pte_empty());
+        else
+            err = map_once(m, space, &held);
+    } while (err == MM_ERR_AGAIN);
+    mm_space_unhold(space);
+    mm_reserve_drop(vmm, &m->reserve);
     return err;
 }
 
@@ -434,7 +466,7 @@ static enum mm_err check_frames(const struct mm_space *space, const struct mm_ma
     const struct mm_phys_range *piece = request->piece_count != 0 ? request->piece : &all;
     uint64_t bytes = 0;
 
-    for (uint32_t i = 0; i < pieces(request); i++) {
+    for (uint32_t i = 0; i < mapping_pieces(request); i++) {
         uint64_t start = piece[i].start.raw;
 
         if (!mm_is_aligned(start | piece[i].bytes, MM_FRAME_BYTES) || piece[i].bytes == 0 ||
@@ -477,58 +509,29 @@ static enum mm_err check_request(const struct mm_space *space, const struct mm_m
     return MM_OK;
 }
 
-static unsigned leaf_flags(const struct mm_space *space, uint64_t virt)
+static void mapping_begin(struct mapping *m, const struct mm_space *space,
+                          const struct mm_map_request *request)
 {
-    bool global =
-        mm_pt_kernel_half(mm_virt(virt)) && (space->vmm->paging.flags & MM_PAGING_GLOBAL) != 0;
-
-    return global ? MM_PTE_GLOBAL : 0;
-}
-
-static void mapping_begin(struct mapping *m, const struct mm_map_request *request)
-{
-    const struct mm_paging *paging = &m->space->vmm->paging;
-    unsigned flags = leaf_flags(m->space, request->virt.raw);
+    const struct mm_paging *paging = &space->vmm->paging;
     bool small = (request->flags & MM_MAP_SMALL) != 0;
+    bool kernel_half = mm_pt_kernel_half(request->virt);
+    bool global = kernel_half && (paging->flags & MM_PAGING_GLOBAL) != 0;
 
-    m->window = m->space->vmm->window;
-    m->prot = request->prot;
+    m->request = request;
+    m->reserve = (struct mm_reserve){{0}, 0};
+    m->user = !kernel_half;
     m->leaf_levels = small ? 1u << 1 : paging->leaf_levels | 1u << 1;
     for (unsigned level = 1; level <= MM_PT_LEAF_LEVEL_MAX; level++)
-        m->leaf[level] = mm_pte_leaf(mm_phys(0), request->prot, request->type, flags, level);
-    piece_begin(m, request, 0, request->virt.raw);
-}
-
-/* Tables are missing. The space is held, so it stays while its lock is not. */
-static enum mm_err map_with_tables(struct mapping *m, const struct mm_map_request *request)
-{
-    struct mm_space *space = m->space;
-    struct mm_vmm *vmm = space->vmm;
-    mm_lock_guard_t guard;
-    enum mm_err err;
-
-    do { /* again, if others have taken tables off meanwhile */
-        err = mm_reserve_fill(vmm, &m->reserve, m->tables);
-        if (err != MM_OK) {
-            (void)mm_fail(m->fail, err, request->virt.raw, 0, mm_pte_empty());
-            break;
-        }
-        guard = mm_lock_take(&space->lock);
-        err = map_locked(m, request);
-        mm_lock_release(&space->lock, guard);
-    } while (err == MM_ERR_AGAIN);
-    mm_space_unhold(space);
-    mm_reserve_drop(vmm, &m->reserve);
-    return err;
+        m->leaf[level] = mm_pte_leaf(mm_phys(0), request->prot, request->type,
+                                     global ? MM_PTE_GLOBAL : 0, level);
 }
 
 enum mm_err mm_space_map(struct mm_space *space, const struct mm_map_request *request,
                          struct mm_space_fail *fail)
 {
     struct mm_space_fail why;
-    struct mapping m = {.space = space, .fail = fail != NULL ? fail : &why};
-    enum mm_err again = MM_OK;
-    mm_lock_guard_t guard;
+    struct mapping m;
+    bool held = false;
     enum mm_err err;
 
     if (request == NULL)
@@ -536,15 +539,11 @@ enum mm_err mm_space_map(struct mm_space *space, const struct mm_map_request *re
     err = check_request(space, request, fail);
     if (err != MM_OK)
         return err;
-    mapping_begin(&m, request);
-    guard = mm_lock_take(&space->lock);
-    err = map_locked(&m, request);
+    m.fail = fail != NULL ? fail : &why;
+    mapping_begin(&m, space, request);
+    err = map_once(&m, space, &held);
     if (err == MM_ERR_AGAIN)
-        again = mm_space_hold(space);
-    mm_lock_release(&space->lock, guard);
-    if (err == MM_ERR_AGAIN)
-        err = again == MM_OK ? map_with_tables(&m, request)
-                             : mm_fail(fail, again, request->virt.raw, 0, mm_pte_empty());
+        err = map_with_tables(&m, space);
     if (err == MM_ERR_CORRUPT)
         mm_space_report_damage(space, m.fail, "mm_space_map", MM_CALLER);
     return err;

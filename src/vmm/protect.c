@@ -10,71 +10,115 @@
  *             for a flush; what only gained rights needs none (SDM vol. 3A, 4.10.4.3).
  * Invariants  I1 frame, size, memory type, accessed and dirty of a page stay
  *             I2 a right that was taken away is gone on every CPU when the gather has ended
- * Locking     The space's lock per piece; none during the flush.
+ * Locking     subtree.h; none during the flush.
  * Cost        A few instructions per page, or one locked exchange.
  * Rejected    Unmapping and mapping again: other CPUs would fault in between.
  */
 #include "base/report.h"
-#include "vmm_internal.h"
+#include "change.h"
 
-/* Returns false if the entry is right as it is; *stricter: its old form must be flushed. */
-MM_INLINE bool rewrite(mm_pte_t *slot, mm_pte_t before, unsigned prot, bool watched, bool *stricter)
+/* The hardware may set marks in the entry until the exchange. */
+static mm_pte_t exchange(mm_pte_t *slot, mm_pte_t before, unsigned prot)
 {
-    mm_pte_t after = mm_pte_with_prot(before, prot);
+    while (!mm_pte_compare_swap(slot, &before, mm_pte_with_prot(before, prot)))
+        ; /* accessed or dirty was set */
+    return before;
+}
 
-    *stricter = mm_pte_loses(before, after);
-    if (after.bits == before.bits)
-        return false;
-    if (!watched || mm_pte_settled(before)) {
-        mm_pte_store(slot, after);
-        return true;
+MM_INLINE void rewrite(mm_pte_t *slot, mm_pte_t before, unsigned prot, bool watched)
+{
+    if (!watched || mm_pte_settled(before))
+        mm_pte_store(slot, mm_pte_with_prot(before, prot));
+    else
+        (void)exchange(slot, before, prot);
+}
+
+/* Pages whose flushes are gathered one by one; returns how many were done. */
+static unsigned protect_few(struct mm_change *change, mm_pte_t *entry, unsigned pages)
+{
+    struct mm_gather *gather = change->gather;
+    unsigned i;
+
+    for (i = 0; i < pages && (gather->flags & MM_GATHER_EVERYTHING) == 0; i++) {
+        mm_pte_t before = mm_pte_load(&entry[i]);
+        mm_pte_t after = mm_pte_with_prot(before, change->prot);
+
+        if (!mm_pte_is_sound_leaf(before, change->reserved, 1)) {
+            if (mm_pte_is_present(before))
+                break;
+            continue;
+        }
+        if (after.bits == before.bits)
+            continue;
+        rewrite(&entry[i], before, change->prot, change->watched);
+        if (mm_pte_loses(before, after))
+            mm_gather_page(gather, change->way.virt + ((uint64_t)i << MM_FRAME_SHIFT),
+                           MM_FRAME_BYTES);
     }
-    while (!mm_pte_compare_swap(slot, &before, after))
-        after = mm_pte_with_prot(before, prot); /* accessed or dirty was set */
-    return true;
+    return i;
+}
+
+/* Everything is flushed in the end. */
+static unsigned protect_many(struct mm_change *change, mm_pte_t *entry, unsigned first,
+                             unsigned pages)
+{
+    uint64_t reserved = change->reserved;
+    unsigned prot = change->prot;
+    bool watched = change->watched;
+    unsigned i;
+
+    for (i = first; i < pages; i++) {
+        mm_pte_t before = mm_pte_load(&entry[i]);
+
+        if (mm_pte_is_sound_leaf(before, reserved, 1))
+            rewrite(&entry[i], before, prot, watched);
+        else if (mm_pte_is_present(before))
+            break;
+    }
+    return i;
 }
 
 static enum mm_err protect_1(struct mm_change *change, struct mm_table *table, unsigned rights)
 {
     unsigned first = mm_pt_index(mm_virt(change->way.virt), 1);
     unsigned pages = mm_way_pages(&change->way, first);
-    struct mm_gather *gather = change->gather;
-    unsigned prot = change->prot;
-    bool watched = change->watched;
-    uint64_t reserved = change->reserved[1];
-    unsigned i;
+    mm_pte_t *entry = &table->entry[first];
+    unsigned done = protect_few(change, entry, pages);
 
     (void)rights;
-    for (i = 0; i < pages; i++) {
-        mm_pte_t *slot = &table->entry[first + i];
-        mm_pte_t entry = mm_pte_load(slot);
-        bool stricter;
-
-        if (!mm_pte_is_sound_leaf(entry, reserved, 1)) {
-            if (mm_pte_is_present(entry))
-                break;
-            continue;
-        }
-        if (rewrite(slot, entry, prot, watched, &stricter) && stricter &&
-            (gather->flags & MM_GATHER_EVERYTHING) == 0)
-            mm_gather_page(gather, change->way.virt + ((uint64_t)i << MM_FRAME_SHIFT),
-                           MM_FRAME_BYTES);
-    }
-    mm_way_advance_pages(&change->way, i);
-    return i == pages ? MM_OK : mm_change_refuse_damage(change, table->entry[first + i], 1);
+    if (done < pages && (change->gather->flags & MM_GATHER_EVERYTHING) != 0)
+        done = protect_many(change, entry, done, pages);
+    mm_way_advance_pages(&change->way, done);
+    return done == pages ? MM_OK : mm_change_refuse_damage(change, entry[done], 1);
 }
 
-static enum mm_err protect_leaf(struct mm_change *change, mm_pte_t *slot, mm_pte_t entry,
+static enum mm_err protect_leaf(struct mm_change *change, mm_pte_t *slot, mm_pte_t before,
                                 unsigned level)
 {
-    bool stricter;
+    mm_pte_t after = mm_pte_with_prot(before, change->prot);
 
     if (!mm_way_has_whole(&change->way, level))
-        return mm_fail(change->fail, MM_ERR_AGAIN, change->way.virt, level, entry);
-    if (rewrite(slot, entry, change->prot, change->watched, &stricter) && stricter)
-        mm_gather_page(change->gather, change->way.virt, mm_pt_bytes(level));
+        return mm_fail(change->fail, MM_ERR_AGAIN, change->way.virt, level, before);
+    if (after.bits != before.bits) {
+        rewrite(slot, before, change->prot, change->watched);
+        if (mm_pte_loses(before, after))
+            mm_gather_page(change->gather, change->way.virt, mm_pt_bytes(level));
+    }
     mm_way_advance(&change->way, mm_pt_bytes(level));
     return MM_OK;
+}
+
+MM_INLINE enum mm_err protect_table(struct mm_change *change, mm_pte_t entry, const unsigned level,
+                                    mm_change_fn *below)
+{
+    struct mm_table child;
+    enum mm_err err = mm_change_enter(change, entry, level, &child);
+
+    if (err != MM_OK || change->paused)
+        return err;
+    err = below(change, &child, 0);
+    mm_change_leave(change, &child);
+    return err;
 }
 
 MM_INLINE enum mm_err protect_level(struct mm_change *change, struct mm_table *table,
@@ -87,21 +131,15 @@ MM_INLINE enum mm_err protect_level(struct mm_change *change, struct mm_table *t
     while (err == MM_OK && !change->paused && mm_way_goes_on(&change->way, end)) {
         mm_pte_t *slot = &table->entry[mm_pt_index(mm_virt(change->way.virt), level)];
         mm_pte_t entry = mm_pte_load(slot);
-        struct mm_table child;
 
-        if (mm_entry_is_damaged(paging, entry, level)) {
+        if (mm_entry_is_damaged(paging, entry, level))
             err = mm_change_refuse_damage(change, entry, level);
-        } else if (mm_pte_is_table(entry, level)) {
-            err = mm_change_enter(change, entry, level, &child);
-            if (err != MM_OK || change->paused)
-                break;
-            err = below(change, &child, 0);
-            mm_table_unmap(change->space->vmm->window, child.entry);
-        } else if (mm_pte_is_leaf(entry, level)) {
+        else if (mm_pte_is_table(entry, level))
+            err = protect_table(change, entry, level, below);
+        else if (mm_pte_is_leaf(entry, level))
             err = protect_leaf(change, slot, entry, level);
-        } else {
+        else
             mm_way_step_over(&change->way, level);
-        }
     }
     return err;
 }
@@ -132,12 +170,7 @@ static enum mm_err protect_5(struct mm_change *change, struct mm_table *table, u
 
 enum mm_err mm_protect(struct mm_change *change)
 {
-    struct mm_table last = {.entry =
-                                mm_space_recall(change->space, change->way.virt, change->way.last)};
-
-    if (last.entry != NULL)
-        return protect_1(change, &last, 0);
-    return mm_change_from_root(change, protect_4, protect_5);
+    return mm_change_run(change, protect_1, protect_2, protect_3, protect_4, protect_5);
 }
 
 enum mm_err mm_space_protect(struct mm_space *space, mm_virt_t virt, uint64_t bytes, uint32_t prot,

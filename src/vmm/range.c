@@ -2,28 +2,27 @@
  * range.c - what the calls on ranges check first, and how they go through their range.
  *
  * Problem     Unmap and protect must either do all or change nothing, although the range may hold
- *             holes, need tables for splits, and be too long for one hold of the lock. And most
- *             calls are about a few pages, and must not pay for the others.
- * Idea        First a pass that only looks. In the same hold of the lock, if it came to the end, the
- *             pass that changes, which cannot fail any more. A long range is looked at whole, piece
- *             by piece, and then changed piece by piece. Large pages that an edge cuts are split in
- *             between, with tables taken for it (at most levels - 2 for each edge), which changes
- *             no translation.
+ *             holes, need tables for splits, and be too long for one section. And most calls are about
+ *             a few pages, and must not pay for the others.
+ * Idea        First a pass that only looks, and locks. In the same section, if it came to the end, the
+ *             pass that changes, which cannot fail any more, and unlocks. A long range is looked at
+ *             whole, piece by piece, without locks, and then changed piece by piece. Large pages that
+ *             an edge cuts are split in between, with tables taken for it (at most levels - 2 for each
+ *             edge), which changes no translation.
  * Invariants  I1 a range is in one half, canonical at both ends, and does not wrap
  *             I2 a split is flushed before the rights or presence of its parts change: a CPU never
  *                has two sizes with different rights for one address (SDM vol. 3A, 4.10.2.3)
  *             I3 a piece can remove no more tables than the gather has room for
- * Locking     Per piece; between pieces, and in a flush, other calls may come in. Who lets go of the
- *             lock and goes on holds the space meanwhile, so mm_space_destroy() does not come in.
- *             Two calls that change the same range at the same time may find it cut again:
- *             MM_ERR_AGAIN.
+ * Locking     subtree.h. Between pieces, and in a flush, other calls may come in. Who ends a section and
+ *             goes on holds the space meanwhile, so mm_space_destroy() does not come in. Two calls that
+ *             change the same range at the same time may find it cut again: MM_ERR_AGAIN.
  * Cost        Two passes over the entries of the range; none over leaf tables that are removed
  *             whole and known to be full.
  * Rejected    Undoing after a failure: undoing needs what just failed. Letting destroy win and
- *             looking again after each hold of the lock (MM_ERR_GONE): the flush that waits reads
- *             the struct, which would be its owner's to use again, perhaps for another space.
+ *             looking again after each section (MM_ERR_GONE): the flush that waits reads the struct,
+ *             which would be its owner's to use again, perhaps for another space.
  */
-#include "vmm_internal.h"
+#include "change.h"
 
 enum mm_err mm_range_check(const struct mm_space *space, mm_virt_t virt, uint64_t bytes,
                            struct mm_span *out, struct mm_space_fail *fail)
@@ -77,11 +76,11 @@ static void way_begin(struct mm_change *change)
     change->way = (struct mm_way){.virt = change->span.first, .last = change->span.last};
 }
 
-/* ---- one hold of the lock ---- */
+/* ---- one section ---- */
 
 /* May the CPUs of others write entries meanwhile? If none has the space loaded, and none can load
  * it until the rewriting ends, plain stores will do. */
-static void rewrite_begin(struct mm_change *change)
+static bool rewrite_begin(struct mm_change *change)
 {
     struct mm_space *space = change->space;
     struct mm_cpuset cpus;
@@ -89,204 +88,275 @@ static void rewrite_begin(struct mm_change *change)
     change->watched = true;
     if (change->prot == MM_PROT_NONE || mm_space_is_kernel(space) ||
         change->span.last - change->span.first < MM_REWRITE_BYTES)
-        return;
-    (void)mm_exchange_acq_rel_u32(&space->rewritten,
-                                  1); /* pairs with load_on(): one sees the other */
-    mm_fence_full();
+        return false;
+    (void)mm_fetch_add_relaxed_u32(&space->rewriters, 1);
+    mm_fence_full(); /* pairs with load_on(): one sees the other */
     change->watched = mm_cpuset_read(&space->cpus, &cpus);
+    return true;
 }
 
 static void rewrite_end(struct mm_change *change)
 {
-    struct mm_space *space = change->space;
-
-    mm_store_release_u32(&space->rewritten, 0);
-    for (unsigned level = 1; level <= MM_PT_LEAF_LEVEL_MAX; level++) {
-        space->leaf_count[level - 1] -= change->removed[level];
-        space->mapped_frames -= change->removed[level] * (mm_pt_bytes(level) >> MM_FRAME_SHIFT);
-        change->removed[level] = 0;
-    }
-    space->table_count -= change->tables;
-    change->tables = 0;
+    (void)mm_fetch_add_release_u32(&change->space->rewriters, 0u - 1); /* pairs with load_on() */
 }
 
-/* As far as the gather has room. */
-static enum mm_err change_piece(struct mm_change *change)
+/* Change what is left, as far as the budget goes, and let go of the subtree. */
+static enum mm_err change_subtree(struct mm_change *change)
 {
-    enum mm_err err;
+    struct mm_subtree *subtree = &change->subtree;
+    uint64_t first = change->way.virt;
+    uint16_t before = subtree->top.word;
+    bool unmaps = change->prot == MM_PROT_NONE;
+    bool rewrites = rewrite_begin(change);
+    enum mm_err err = unmaps ? mm_unmap(change) : mm_protect(change);
 
-    MM_ASSERT_LOCKED(&change->space->lock);
-    change->budget = MM_GATHER_TABLES - change->gather->table_count;
-    change->paused = false;
-    rewrite_begin(change);
-    err = change->prot == MM_PROT_NONE ? mm_unmap(change) : mm_protect(change);
-    rewrite_end(change);
+    if (rewrites)
+        rewrite_end(change);
+    if (unmaps && (subtree->top.word != before || change->holes))
+        mm_subtree_prune(subtree, first, change->gather);
+    else
+        mm_subtree_unlock(subtree);
     return err;
 }
 
-static enum mm_err look_piece(struct mm_change *change)
+/* Tables that a section may take off: it may prune some above its subtree, too. */
+static unsigned gather_room(const struct mm_gather *gather)
 {
-    change->budget = MM_PIECE_TABLES;
-    change->paused = false;
-    return mm_look(change);
+    return MM_GATHER_TABLES - gather->table_count - MM_PT_LEVELS_MAX;
 }
 
-/* ---- ranges that one hold is too short for ---- */
+static void gather_make_room(struct mm_gather *gather)
+{
+    if (MM_GATHER_TABLES - gather->table_count < 3 * MM_PT_LEVELS_MAX)
+        mm_gather_flush(gather);
+}
 
-/* Count and split in one hold of the lock, so that the count is right; MM_ERR_AGAIN: the reserve had
- * too few. */
-static enum mm_err edges_split_with(struct mm_change *change, struct mm_reserve *reserve,
-                                    unsigned *tables)
+static void look_begin(struct mm_change *change, bool lock)
+{
+    change->take = lock;
+    change->drop = false;
+    change->locked = lock;
+    change->paused = false;
+    change->cut = false;
+    change->budget = lock ? gather_room(change->gather) : MM_PIECE_TABLES;
+}
+
+/* Look, and if that came to the end, change. In a section. */
+static enum mm_err change_locked(struct mm_change *change)
+{
+    struct mm_subtree *subtree = &change->subtree;
+    uint64_t first = change->span.first;
+    enum mm_err err = mm_subtree_lock(subtree, first, change->span.last, change->fail);
+
+    if (err != MM_OK)
+        return err;
+    way_begin(change);
+    look_begin(change, true);
+    err = mm_look(change);
+    if (err != MM_OK || !change->way.done || change->cut) {
+        /* a table at which the budget ended is not locked */
+        if (!change->paused || change->way.virt != first)
+            mm_subtree_unlock_below(subtree, first,
+                                    change->way.done ? change->way.last
+                                                     : change->way.virt - (change->paused ? 1 : 0));
+        mm_subtree_unlock(subtree);
+        return err;
+    }
+    way_begin(change);
+    change->take = false;
+    change->drop = true;
+    change->reserved = 0; /* what look has seen is still so */
+    change->budget = UINT32_MAX;
+    return change_subtree(change);
+}
+
+/* ---- ranges that one section is too short for. The space is held. ---- */
+
+/* Tables that the edges need now, in the reserve and within the limit. */
+static enum mm_err edges_prepare(struct mm_change *change, struct mm_reserve *reserve,
+                                 uint64_t *tables)
 {
     struct mm_space *space = change->space;
-    mm_lock_guard_t guard = mm_lock_take(&space->lock);
-    enum mm_err err;
+    struct mm_section section;
+    enum mm_err err = mm_section_begin(&section, space, true);
 
-    *tables = mm_split_tables_locked(space, &change->span);
-    err = mm_reserve_claim(space, reserve, *tables);
-    if (err == MM_OK)
-        mm_split_edges_locked(space, &change->span, reserve, change->gather);
-    mm_lock_release(&space->lock, guard);
+    *tables = 0;
+    if (err != MM_OK)
+        return err;
+    *tables = mm_split_tables(space, &change->span);
+    mm_section_end(&section);
+    err = mm_reserve_fill(space->vmm, reserve, *tables);
+    return err == MM_OK ? mm_reserve_claim(space, reserve, *tables) : err;
+}
+
+/* `tables` of the reserve are claimed. */
+static enum mm_err edges_try(struct mm_change *change, struct mm_reserve *reserve, uint64_t tables)
+{
+    struct mm_subtree *subtree = &change->subtree;
+    enum mm_err err = mm_section_begin(&subtree->section, change->space, false);
+
+    if (err != MM_OK) {
+        (void)mm_fail(change->fail, err, change->span.first, 0, mm_pte_empty());
+    } else {
+        err =
+            mm_split_edges(subtree, &change->span, reserve, &tables, change->gather, change->fail);
+        mm_section_end(&subtree->section);
+    }
+    (void)mm_fetch_add_relaxed_u64(&change->space->table_count, 0 - tables);
     return err;
 }
 
 static enum mm_err edges_split(struct mm_change *change)
 {
-    struct mm_vmm *vmm = change->space->vmm;
     struct mm_reserve reserve = {{0}, 0};
-    unsigned tables = 0;
+    uint64_t tables;
     enum mm_err err;
 
-    do {
-        err = mm_reserve_fill(vmm, &reserve, tables);
-        if (err == MM_OK)
-            err = edges_split_with(change, &reserve, &tables);
+    do { /* again, if others have made larger pages meanwhile */
+        err = edges_prepare(change, &reserve, &tables);
+        if (err != MM_OK)
+            (void)mm_fail(change->fail, err, change->span.first, 0, mm_pte_empty());
+        else
+            err = edges_try(change, &reserve, tables);
     } while (err == MM_ERR_AGAIN);
-    mm_reserve_drop(vmm, &reserve);
-    if (err == MM_OK && tables != 0)
+    mm_reserve_drop(change->space->vmm, &reserve);
+    if (mm_gather_has_work(change->gather))
         mm_gather_flush(change->gather); /* I2 */
-    if (err != MM_OK)
-        return mm_fail(change->fail, err, change->span.first, 0, mm_pte_empty());
-    return MM_OK;
+    return err;
 }
 
-/* Look at what is left to look at. */
+/* The way may not begin in this section where it was in the last: subtrees come and go. */
+static enum mm_err piece_begin(struct mm_change *change)
+{
+    enum mm_err err = mm_section_begin(&change->subtree.section, change->space, false);
+
+    if (err != MM_OK)
+        return mm_fail(change->fail, err, change->way.virt, 0, mm_pte_empty());
+    err = mm_subtree_lock(&change->subtree, change->way.virt, change->way.last, change->fail);
+    if (err != MM_OK)
+        mm_section_end(&change->subtree.section);
+    return err;
+}
+
 static enum mm_err look_on(struct mm_change *change)
 {
+    bool cut = false;
     enum mm_err err = MM_OK;
 
+    way_begin(change);
     while (err == MM_OK && !change->way.done) {
-        mm_lock_guard_t guard = mm_lock_take(&change->space->lock);
-
-        err = look_piece(change);
-        mm_lock_release(&change->space->lock, guard);
+        err = piece_begin(change);
+        if (err != MM_OK)
+            break;
+        look_begin(change, false);
+        err = mm_look(change);
+        cut |= change->cut;
+        mm_subtree_unlock(&change->subtree);
+        mm_section_end(&change->subtree.section);
     }
+    change->cut = cut;
     return err;
 }
 
 static enum mm_err change_on(struct mm_change *change)
 {
+    const struct mm_paging *paging = &change->space->vmm->paging;
     enum mm_err err = MM_OK;
 
+    way_begin(change);
+    change->reserved = mm_pt_reserved_leaf(1, paging->phys_bits);
+    change->locked = false;
+    change->take = change->drop = true;
     while (err == MM_OK && !change->way.done) {
-        mm_lock_guard_t guard;
-
-        if (MM_GATHER_TABLES - change->gather->table_count < MM_PT_LEVELS_MAX)
-            mm_gather_flush(change->gather);
-        guard = mm_lock_take(&change->space->lock);
-        err = change_piece(change);
-        mm_lock_release(&change->space->lock, guard);
+        gather_make_room(change->gather);
+        err = piece_begin(change);
+        if (err != MM_OK)
+            break;
+        change->paused = false;
+        change->budget = gather_room(change->gather);
+        err = change_subtree(change);
+        mm_section_end(&change->subtree.section);
     }
     return err;
 }
 
-/* The first hold did not do. The space is held. */
-static enum mm_err change_rest(struct mm_change *change)
+static enum mm_err change_long(struct mm_change *change)
 {
-    enum mm_err err = MM_OK;
+    enum mm_err err = look_on(change);
 
-    if (!change->changing) {
-        err = look_on(change);
-        if (err == MM_OK && change->cut)
-            err = edges_split(change);
-        change->changing = true;
-        way_begin(change);
-    }
+    if (err == MM_OK && change->cut)
+        err = edges_split(change);
     return err == MM_OK ? change_on(change) : err;
 }
 
 /* ---- the calls ---- */
 
-/* The first hold of the lock, which does for most calls. */
-static enum mm_err change_short(struct mm_change *change)
+/* The first section, which does for most calls. It goes on. *complete: nothing is left to do; else the
+ * space is held. */
+static enum mm_err change_short(struct mm_change *change, bool *complete)
 {
-    enum mm_err err = mm_space_alive(change->space);
+    enum mm_err err = change_locked(change);
+
+    *complete = err != MM_OK || (change->way.done && !change->cut);
+    if (*complete)
+        return err;
+    err = mm_space_hold(change->space);
+    if (err != MM_OK) { /* nothing has changed yet */
+        *complete = true;
+        return mm_fail(change->fail, err, change->span.first, 0, mm_pte_empty());
+    }
+    return MM_OK;
+}
+
+/* With a gather of the caller's. */
+static enum mm_err change_gathered(struct mm_change *change)
+{
+    bool complete;
+    enum mm_err err;
+
+    gather_make_room(change->gather);
+    err = mm_section_begin(&change->subtree.section, change->space, false);
+    if (err != MM_OK)
+        return mm_fail(change->fail, err, change->span.first, 0, mm_pte_empty());
+    err = change_short(change, &complete);
+    mm_section_end(&change->subtree.section);
+    if (complete)
+        return err;
+    err = change_long(change);
+    mm_space_unhold(change->space);
+    return err;
+}
+
+/* What is flushed at once: the CPUs concerned are found in the section, and after it only the gather
+ * is used. */
+static enum mm_err change_flushed(struct mm_change *change)
+{
+    struct mm_gather gather;
+    struct mm_cpuset others;
+    bool complete, ask = false;
+    enum mm_err err = mm_section_begin(&change->subtree.section, change->space, false);
 
     if (err != MM_OK)
         return mm_fail(change->fail, err, change->span.first, 0, mm_pte_empty());
-    way_begin(change);
-    err = look_piece(change);
-    if (err != MM_OK || !change->way.done || change->cut)
-        return err;
-    way_begin(change);
-    change->changing = true;
-    return change_piece(change);
-}
-
-static bool is_complete(const struct mm_change *change)
-{
-    return change->changing && change->way.done;
-}
-
-/* With a gather of the caller's, which holds the space. */
-static enum mm_err change_gathered(struct mm_change *change)
-{
-    mm_lock_guard_t guard = mm_lock_take(&change->space->lock);
-    enum mm_err err = change_short(change);
-
-    mm_lock_release(&change->space->lock, guard);
-    return err == MM_OK && !is_complete(change) ? change_rest(change) : err;
-}
-
-/* What is flushed at once needs no hold: the CPUs concerned are found while the lock is still held,
- * and after that only the gather is used. */
-static enum mm_err change_flushed(struct mm_change *change)
-{
-    struct mm_space *space = change->space;
-    struct mm_gather gather;
-    struct mm_cpuset others;
-    mm_lock_guard_t guard;
-    bool complete, ask = false;
-    enum mm_err err;
-
     change->gather = &gather;
-    mm_gather_start(&gather, space);
-    guard = mm_lock_take(&space->lock);
-    err = change_short(change);
-    complete = err != MM_OK || is_complete(change);
-    if (!complete)
-        err = mm_space_hold(space);
-    else if (mm_gather_has_work(&gather))
+    mm_gather_start(&gather, change->space);
+    err = change_short(change, &complete);
+    if (complete && mm_gather_has_work(&gather))
         ask = mm_gather_flush_here(&gather, &others);
-    mm_lock_release(&space->lock, guard);
+    mm_section_end(&change->subtree.section);
     if (complete) {
         mm_gather_finish(&gather, ask ? &others : NULL);
         return err;
     }
-    if (err != MM_OK) /* nothing has changed yet */
-        return mm_fail(change->fail, err, change->span.first, 0, mm_pte_empty());
-    err = change_rest(change);
+    err = change_long(change);
     mm_gather_flush(&gather);
-    mm_space_unhold(space);
+    mm_space_unhold(change->space);
     return err;
 }
 
 enum mm_err mm_range_change(struct mm_change *change, struct mm_gather *gather)
 {
-    const struct mm_paging *paging = &change->space->vmm->paging;
-
-    for (unsigned level = 1; level <= MM_PT_LEAF_LEVEL_MAX; level++)
-        change->reserved[level] = mm_pt_reserved_leaf(level, paging->phys_bits);
+    change->reserved = mm_pt_reserved_leaf(1, change->space->vmm->paging.phys_bits);
     change->gather = gather;
     return gather != NULL ? change_gathered(change) : change_flushed(change);
 }

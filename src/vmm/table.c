@@ -13,14 +13,14 @@
  *                tag can be had
  *             I3 the tag of a linked table says its level and how many of its entries are not
  *                empty; the tag of a frame that is no table is 0
- * Locking     Tags of linked tables: the space's lock. Frames are taken and given back without any:
+ * Locking     Tags of linked tables: subtree.h. Frames are taken and given back without any:
  *             the source has its own, and may tell the kernel that memory is low.
  * Cost        One call of the source per table; one more for its tag.
  * Rejected    Tables in an array on the stack: a mapping of 1 GiB of 4 KiB pages needs 514.
  *             Freeing them here after use: they may be cached by then; only a gather frees. Counts
  *             in the parent's entry: the hardware writes that word, and a root has no parent.
  */
-#include "vmm_internal.h"
+#include "subtree.h"
 
 mm_pte_t *mm_table_map_known(const struct mm_window *window, mm_phys_t table)
 {
@@ -43,10 +43,10 @@ unsigned mm_table_search(const mm_pte_t *entry, unsigned level)
 void mm_table_recount(const struct mm_vmm *vmm, mm_phys_t frame, const mm_pte_t *entry,
                       unsigned level)
 {
-    struct mm_table table = {.tag = mm_frame_tag(vmm, frame)};
+    uint16_t *tag = mm_frame_tag(vmm, frame);
 
-    if (table.tag != NULL)
-        mm_table_set_live(table, level, mm_table_search(entry, level));
+    if (tag != NULL)
+        mm_store_relaxed_u16(tag, mm_tag_of(level, mm_table_search(entry, level)));
 }
 
 static bool in_kernel_area(const struct mm_vmm *vmm, uint64_t virt, uint64_t slot_bytes)
@@ -58,13 +58,17 @@ static bool in_kernel_area(const struct mm_vmm *vmm, uint64_t virt, uint64_t slo
            virt <= mm_range_last(vmm->layout.kernel_area.start.raw, bytes);
 }
 
-bool mm_table_is_kept(const struct mm_space *space, uint64_t virt, unsigned level)
+bool mm_table_is_kept(const struct mm_space *space, const uint16_t *tag, uint64_t virt,
+                      unsigned level)
 {
     const struct mm_vmm *vmm = space->vmm;
 
+    if (tag == NULL && space->one_lock == 0) /* nobody could be told that it is stray */
+        return true;
     if (level != vmm->paging.levels || !mm_pt_kernel_half(mm_virt(virt)))
         return false;
-    return (vmm->state & MM_VMM_FROZEN) != 0 || in_kernel_area(vmm, virt, mm_pt_bytes(level));
+    return (vmm->state & MM_VMM_FROZEN) != 0 ||
+           in_kernel_area(vmm, mm_align_down(virt, mm_pt_bytes(level)), mm_pt_bytes(level));
 }
 
 bool mm_table_is_ours(const struct mm_vmm *vmm, mm_phys_t table)
@@ -80,17 +84,18 @@ bool mm_table_free(struct mm_vmm *vmm, mm_phys_t frame, unsigned level)
 
     if (tag == NULL && !mm_table_is_ours(vmm, frame)) /* what has a tag is the source's */
         return true;
-    if (tag != NULL && level != 0 && *tag >> MM_TAG_LEVEL_SHIFT != level)
+    if (tag != NULL && level != 0 && mm_load_relaxed_u16(tag) >> MM_TAG_LEVEL_SHIFT != level)
         return false;
     if (tag != NULL)
-        *tag = 0;
+        mm_store_relaxed_u16(tag, 0);
     vmm->tables.free(vmm->tables.context, frame);
     return true;
 }
 
 /* ---- reserves ---- */
 
-/* Can a table be in this frame? Its tag, if there are tags, is made now. */
+/* Can a table be in this frame? Its tag, if there are tags, is made now. Frames with and without tags
+ * from one source would put a table without a lock below one that has one. */
 static enum mm_err frame_try(struct mm_vmm *vmm, mm_phys_t frame, mm_pte_t **table)
 {
     uint16_t *tag;
@@ -98,7 +103,10 @@ static enum mm_err frame_try(struct mm_vmm *vmm, mm_phys_t frame, mm_pte_t **tab
 
     if (vmm->tables.tag != NULL)
         err = vmm->tables.tag(vmm->tables.context, frame, &tag);
-    if (err == MM_OK || err == MM_ERR_NOT_FOUND)
+    if (err == MM_ERR_NOT_FOUND)
+        err =
+            vmm->kernel == NULL || (vmm->state & MM_VMM_UNTAGGED) != 0 ? MM_OK : MM_ERR_UNSUPPORTED;
+    if (err == MM_OK)
         err = mm_table_map(vmm->window, frame, table);
     return err;
 }
@@ -147,13 +155,16 @@ enum mm_err mm_reserve_fill(struct mm_vmm *vmm, struct mm_reserve *reserve, uint
 enum mm_err mm_reserve_claim(struct mm_space *space, const struct mm_reserve *reserve,
                              uint64_t count)
 {
-    MM_ASSERT_LOCKED(&space->lock);
-    if (space->table_limit != 0 && count > space->table_limit - space->table_count)
-        return MM_ERR_LIMIT;
-    if (reserve->count < count)
-        return MM_ERR_AGAIN;
-    space->table_count += count;
-    return MM_OK;
+    uint64_t limit = mm_load_relaxed_u64(&space->table_limit);
+    uint64_t before;
+
+    if (count == 0)
+        return MM_OK;
+    before = mm_fetch_add_relaxed_u64(&space->table_count, count);
+    if ((limit == 0 || (before <= limit && count <= limit - before)) && reserve->count >= count)
+        return MM_OK;
+    (void)mm_fetch_add_relaxed_u64(&space->table_count, 0 - count);
+    return limit == 0 || (before <= limit && count <= limit - before) ? MM_ERR_AGAIN : MM_ERR_LIMIT;
 }
 
 struct mm_table mm_reserve_pop(struct mm_vmm *vmm, struct mm_reserve *reserve)
@@ -162,6 +173,7 @@ struct mm_table mm_reserve_pop(struct mm_vmm *vmm, struct mm_reserve *reserve)
 
     MM_ASSERT(reserve->count > 0);
     table.entry = mm_table_map_known(vmm->window, table.frame);
+    table.tag = mm_frame_tag(vmm, table.frame);
     (void)reserve_unlink(reserve, table.entry);
     return table;
 }
@@ -170,9 +182,8 @@ struct mm_table mm_reserve_pop_empty(struct mm_vmm *vmm, struct mm_reserve *rese
 {
     struct mm_table table = mm_reserve_pop(vmm, reserve);
 
-    table.tag = mm_frame_tag(vmm, table.frame);
     mm_pte_clear_fresh(table.entry, mm_pt_entries(level));
-    mm_table_set_live(table, level, 0);
+    mm_table_begin(&table, level, 0);
     return table;
 }
 

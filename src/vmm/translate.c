@@ -6,12 +6,11 @@
  * Idea        One descent that only loads. Each entry is read once, so what is decided about it is
  *             decided about one value.
  * Invariants  No lock is taken and nothing is written.
- * Locking     None. Tables cannot go away under a CPU that has the space loaded and interrupts off:
- *             they are freed after a shootdown that this CPU has to answer.
+ * Locking     None: a section (section.c), so what is read stays a table until the walk has ended.
  * Cost        One load per level.
  * Rejected    Asking the hardware: x86_64 has no instruction for it.
  */
-#include "vmm_internal.h"
+#include "subtree.h"
 
 /* An entry that the hardware would fault on grants nothing and leads nowhere. */
 static struct mm_walk_step step_of(mm_pte_t entry, mm_phys_t table, unsigned index, unsigned level,
@@ -92,19 +91,28 @@ enum mm_err mm_space_translate(struct mm_space *space, mm_virt_t virt, struct mm
                                struct mm_space_fail *fail)
 {
     enum mm_err err = mm_space_alive(space);
+    struct mm_section section;
 
     if (err == MM_OK && out == NULL)
         err = MM_ERR_BAD_ARG;
+    if (err == MM_OK)
+        err = mm_section_begin(&section, space, true);
     if (err != MM_OK)
         return mm_fail(fail, err, virt.raw, 0, mm_pte_empty());
-    return mm_translate_root(space->vmm->window, space->root, &space->vmm->paging, virt, out, fail);
+    err = mm_translate_root(space->vmm->window, space->root, &space->vmm->paging, virt, out, fail);
+    mm_section_end(&section);
+    return err;
 }
 
 unsigned mm_space_walk(struct mm_space *space, mm_virt_t virt, struct mm_walk_step *steps)
 {
+    struct mm_section section;
     enum mm_err err;
+    unsigned count;
 
-    if (mm_space_alive(space) != MM_OK || steps == NULL)
+    if (steps == NULL || mm_section_begin(&section, space, true) != MM_OK)
         return 0;
-    return mm_walk_root(space->vmm->window, space->root, &space->vmm->paging, virt, steps, &err);
+    count = mm_walk_root(space->vmm->window, space->root, &space->vmm->paging, virt, steps, &err);
+    mm_section_end(&section);
+    return count;
 }

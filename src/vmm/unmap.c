@@ -9,8 +9,7 @@
  *             off on the way up. Everything goes into the gather, whose end flushes.
  * Invariants  I1 whatever became not present is in the gather, or the gather flushes everything
  *             I2 a table is taken off only when it, or the range above it, has nothing left
- *             I3 counts of the space and tags agree with the tables at each end of a hold
- * Locking     The space's lock per piece; none during the flush.
+ * Locking     subtree.h; none during the flush.
  * Cost        One store per table covered, one per page elsewhere.
  * Rejected    Exchanging each entry, so that no accessed or dirty mark is lost: nobody asks for those
  *             of borrowed frames, and twenty times the cost. The mark itself does no harm where the
@@ -18,52 +17,7 @@
  *             entries: 150 ns each, where there are tags.
  */
 #include "base/report.h"
-#include "vmm_internal.h"
-
-/* Leaves and tables of a subtree that is about to come off. */
-static MM_COLD void count_search(struct mm_change *change, const struct mm_table *table)
-{
-    for (unsigned i = 0; i < mm_pt_entries(1); i++)
-        change->removed[1] += mm_pte_is_present(mm_pte_load(&table->entry[i])) ? 1 : 0;
-}
-
-static void count_leaf_table(struct mm_change *change, mm_phys_t frame)
-{
-    const struct mm_vmm *vmm = change->space->vmm;
-    const uint16_t *tag = mm_table_tag(vmm, frame, 1);
-    struct mm_table table = {.frame = frame};
-
-    change->tables++;
-    if (tag != NULL) {
-        change->removed[1] += *tag & MM_TAG_LIVE;
-        return;
-    }
-    table.entry = mm_table_map_known(vmm->window, frame);
-    count_search(change, &table);
-    mm_table_unmap(vmm->window, table.entry);
-}
-
-static void count_table(struct mm_change *change, mm_phys_t frame, unsigned level)
-{
-    const struct mm_window *window = change->space->vmm->window;
-    mm_pte_t *table;
-
-    if (level == 1) {
-        count_leaf_table(change, frame);
-        return;
-    }
-    change->tables++;
-    table = mm_table_map_known(window, frame);
-    for (unsigned i = 0; i < mm_pt_entries(level); i++) {
-        mm_pte_t entry = mm_pte_load(&table[i]);
-
-        if (mm_pte_is_table(entry, level))
-            count_table(change, mm_pte_phys(entry, level), level - 1);
-        else if (mm_pte_is_leaf(entry, level))
-            change->removed[level]++;
-    }
-    mm_table_unmap(window, table);
-}
+#include "change.h"
 
 /* ---- one table ---- */
 
@@ -71,95 +25,103 @@ static enum mm_err unmap_1(struct mm_change *change, struct mm_table *table, uns
 {
     unsigned first = mm_pt_index(mm_virt(change->way.virt), 1);
     unsigned pages = mm_way_pages(&change->way, first);
+    mm_pte_t *entry = &table->entry[first];
     struct mm_gather *gather = change->gather;
-    uint64_t reserved = change->reserved[1];
+    uint64_t reserved = change->reserved;
     unsigned fewer = 0;
     unsigned i;
 
     (void)rights;
     for (i = 0; i < pages; i++) {
-        mm_pte_t *slot = &table->entry[first + i];
-        mm_pte_t entry = mm_pte_load(slot);
+        mm_pte_t before = mm_pte_load(&entry[i]);
 
-        if (!mm_pte_is_sound_leaf(entry, reserved, 1)) {
-            if (mm_pte_is_present(entry))
+        if (!mm_pte_is_sound_leaf(before, reserved, 1)) {
+            if (mm_pte_is_present(before))
                 break;
             continue;
         }
-        mm_pte_store(slot, mm_pte_empty());
+        mm_pte_store(&entry[i], mm_pte_empty());
         fewer++;
         if ((gather->flags & MM_GATHER_EVERYTHING) == 0)
             mm_gather_page(gather, change->way.virt + ((uint64_t)i << MM_FRAME_SHIFT),
                            MM_FRAME_BYTES);
     }
-    table->removed = fewer;
-    change->removed[1] += fewer;
+    mm_table_count(table, 0u - fewer);
     mm_way_advance_pages(&change->way, i);
-    return i == pages ? MM_OK : mm_change_refuse_damage(change, table->entry[first + i], 1);
+    return i == pages ? MM_OK : mm_change_refuse_damage(change, entry[i], 1);
 }
 
-/* The entry goes, and with it a table that has nothing any more, or that the range covers. */
-static void take_off(struct mm_change *change, mm_pte_t *slot, mm_phys_t frame, unsigned level,
-                     uint64_t base, bool empty)
+/* All below the entry goes. False: it cannot go as one, or the budget was used up. */
+static bool remove_whole(struct mm_change *change, struct mm_table *table, mm_pte_t *slot,
+                         mm_pte_t entry, unsigned level)
 {
-    mm_space_forget(change->space);
-    mm_pte_store(slot, mm_pte_empty());
-    mm_gather_table(change->gather, frame, empty ? 0 : level - 1, base, mm_pt_bytes(level));
-}
-
-/* All below the entry goes. */
-static bool remove_whole(struct mm_change *change, mm_pte_t *slot, mm_pte_t entry, unsigned level)
-{
+    struct mm_section *section = &change->subtree.section;
+    struct mm_space *space = change->space;
     mm_phys_t frame = mm_pte_phys(entry, level);
-    uint64_t base = change->way.virt;
+    uint64_t tables;
 
+    if (mm_table_tag(space->vmm, frame, level - 1) == NULL && space->one_lock == 0)
+        return false;
     change->paused = change->budget == 0;
     if (change->paused)
         return false;
     change->budget--;
-    count_table(change, frame, level - 1);
+    tables = mm_tables_lock_all(section, frame, level - 1, change->locked);
+    mm_pte_store(slot, mm_pte_empty());
+    mm_table_count(table, 0u - 1);
+    (void)mm_fetch_add_relaxed_u64(&space->table_count, 0 - tables);
     mm_gather_everything(change->gather);
-    take_off(change, slot, frame, level, base, false);
+    mm_gather_table(change->gather, frame, level - 1, change->way.virt, mm_pt_bytes(level));
+    mm_tables_unlock_stray(section, frame, level - 1);
     mm_way_advance(&change->way, mm_pt_bytes(level));
     return true;
 }
 
-/* What the range covers of the table below the entry; true if the entry went. */
-MM_INLINE bool unmap_table(struct mm_change *change, mm_pte_t *slot, mm_pte_t entry,
-                           const unsigned level, enum mm_err *err, mm_change_fn *below)
+/* The entry of a table that has become empty goes. */
+static void take_off(struct mm_change *change, struct mm_table *table, mm_pte_t *slot,
+                     struct mm_table *child, unsigned level, uint64_t base)
 {
-    struct mm_space *space = change->space;
-    uint64_t base = mm_align_down(change->way.virt, mm_pt_bytes(level));
-    struct mm_table child;
-    bool empty = false;
-
-    *err = mm_change_enter(change, entry, level, &child);
-    if (*err != MM_OK || change->paused)
-        return false;
-    child.removed = 0;
-    *err = below(change, &child, 0);
-    if (child.removed != 0 || change->holes) { /* an adopted table may have been empty before */
-        child.tag = mm_table_tag(space->vmm, child.frame, level - 1);
-        mm_table_count(child, 0u - child.removed);
-        empty = mm_table_live(child, level - 1) == 0 && !mm_table_is_kept(space, base, level);
-        if (level == 2 && !empty)
-            mm_space_remember(space, &child, base);
-    }
-    mm_table_unmap(space->vmm->window, child.entry);
-    if (empty) {
-        take_off(change, slot, child.frame, level, base, true);
-        change->tables++;
-    }
-    return empty;
+    mm_pte_store(slot, mm_pte_empty());
+    mm_table_count(table, 0u - 1);
+    (void)mm_fetch_add_relaxed_u64(&change->space->table_count, 0 - UINT64_C(1));
+    mm_gather_table(change->gather, child->frame, 0, base, mm_pt_bytes(level));
+    mm_table_unmap(change->space->vmm->window, child->entry);
+    mm_table_unlock_stray(child);
 }
 
-static enum mm_err unmap_leaf(struct mm_change *change, mm_pte_t *slot, mm_pte_t entry,
-                              unsigned level)
+/* What the range covers of the table below the entry. */
+MM_INLINE enum mm_err unmap_table(struct mm_change *change, struct mm_table *table, mm_pte_t *slot,
+                                  mm_pte_t entry, const unsigned level, mm_change_fn *below)
+{
+    uint64_t base = mm_align_down(change->way.virt, mm_pt_bytes(level));
+    struct mm_table child;
+    uint16_t before;
+    enum mm_err err;
+
+    if (mm_change_takes_all(change, level) && remove_whole(change, table, slot, entry, level))
+        return MM_OK;
+    err = mm_change_enter(change, entry, level, &child);
+    if (err != MM_OK || change->paused)
+        return err;
+    before = child.word;
+    err = below(change, &child, 0);
+    /* with holes: an adopted table may have been empty before */
+    if ((child.word != before || change->holes) &&
+        !mm_table_is_kept(change->space, child.tag, base, level) &&
+        mm_table_live(&child, level - 1) == 0)
+        take_off(change, table, slot, &child, level, base);
+    else
+        mm_change_leave(change, &child);
+    return err;
+}
+
+static enum mm_err unmap_leaf(struct mm_change *change, struct mm_table *table, mm_pte_t *slot,
+                              mm_pte_t entry, unsigned level)
 {
     if (!mm_way_has_whole(&change->way, level))
         return mm_fail(change->fail, MM_ERR_AGAIN, change->way.virt, level, entry);
     mm_pte_store(slot, mm_pte_empty());
-    change->removed[level]++;
+    mm_table_count(table, 0u - 1);
     mm_gather_page(change->gather, change->way.virt, mm_pt_bytes(level));
     mm_way_advance(&change->way, mm_pt_bytes(level));
     return MM_OK;
@@ -176,19 +138,14 @@ MM_INLINE enum mm_err unmap_level(struct mm_change *change, struct mm_table *tab
         mm_pte_t *slot = &table->entry[mm_pt_index(mm_virt(change->way.virt), level)];
         mm_pte_t entry = mm_pte_load(slot);
 
-        if (mm_entry_is_damaged(paging, entry, level)) {
+        if (mm_entry_is_damaged(paging, entry, level))
             err = mm_change_refuse_damage(change, entry, level);
-        } else if (mm_pte_is_table(entry, level)) {
-            if (mm_change_takes_all(change, level))
-                table->removed += remove_whole(change, slot, entry, level) ? 1 : 0;
-            else
-                table->removed += unmap_table(change, slot, entry, level, &err, below) ? 1 : 0;
-        } else if (mm_pte_is_leaf(entry, level)) {
-            err = unmap_leaf(change, slot, entry, level);
-            table->removed += err == MM_OK ? 1 : 0;
-        } else {
+        else if (mm_pte_is_table(entry, level))
+            err = unmap_table(change, table, slot, entry, level, below);
+        else if (mm_pte_is_leaf(entry, level))
+            err = unmap_leaf(change, table, slot, entry, level);
+        else
             mm_way_step_over(&change->way, level);
-        }
     }
     return err;
 }
@@ -217,41 +174,9 @@ static enum mm_err unmap_5(struct mm_change *change, struct mm_table *table, uns
     return unmap_level(change, table, 5, unmap_4);
 }
 
-/* ---- the call ---- */
-
-/* In the leaf table that was used last, if something stays in it. */
-static bool unmap_in_last_table(struct mm_change *change, enum mm_err *err)
-{
-    struct mm_space *space = change->space;
-    struct mm_table last = {
-        .entry = mm_space_recall(space, change->way.virt, change->way.last),
-        .tag = space->last_table.tag,
-    };
-    uint64_t pages = ((change->way.last - change->way.virt) >> MM_FRAME_SHIFT) + 1;
-
-    if (last.entry == NULL || last.tag == NULL || (*last.tag & MM_TAG_LIVE) <= pages)
-        return false;
-    *err = unmap_1(change, &last, 0);
-    mm_table_count(last, 0u - last.removed);
-    return true;
-}
-
 enum mm_err mm_unmap(struct mm_change *change)
 {
-    struct mm_space *space = change->space;
-    struct mm_table root = {.frame = space->root};
-    enum mm_err err;
-
-    if (unmap_in_last_table(change, &err))
-        return err;
-    root.entry = mm_table_map_known(space->vmm->window, root.frame);
-    err = space->vmm->paging.levels == 4 ? unmap_4(change, &root, 0) : unmap_5(change, &root, 0);
-    if (root.removed != 0) {
-        root.tag = mm_table_tag(space->vmm, root.frame, space->vmm->paging.levels);
-        mm_table_count(root, 0u - root.removed);
-    }
-    mm_table_unmap(space->vmm->window, root.entry);
-    return err;
+    return mm_change_run(change, unmap_1, unmap_2, unmap_3, unmap_4, unmap_5);
 }
 
 enum mm_err mm_space_unmap(struct mm_space *space, mm_virt_t virt, uint64_t bytes, uint32_t flags,

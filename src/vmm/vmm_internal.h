@@ -4,11 +4,11 @@
  * Problem     Range calls, start-up and checkers all descend the same tables, take and free tables
  *             by the same rules, and fill the same failure record.
  * Idea        One walker for everything that visits what is there (walker.c), one reserve of tables
- *             for everything that may need one (table.c), one gather for everything that takes away
- *             (gather.c). map.c and change.c, which must be fast, descend by themselves: one
- *             function per level, in which the level is a constant.
+ *             for everything that may need one (table.c), one way to lock tables (subtree.h), one
+ *             gather for everything that takes away (gather.c). What must be fast (map.c, change.h)
+ *             descends by itself: one function per level, in which the level is a constant.
  * Invariants  Ranges are [first, last], both ends included: an end at 2^64 needs no special case.
- * Locking     `_locked` in a name or MM_ASSERT_LOCKED: the space's lock is held.
+ * Locking     subtree.h.
  * Cost        See each file.
  * Rejected    Descending from the root for every page: it costs levels x pages.
  */
@@ -37,12 +37,20 @@
 #define MM_VMM_CPU_KNOWN  2u /* a CPU was prepared: `paging` says what it has */
 #define MM_VMM_LOW_GLOBAL 4u /* the adopted kernel space has global leaves in its lower half */
 
-/* Tables that one hold of a space's lock may visit. */
+#define MM_VMM_UNTAGGED 8u /* the frames of tables have no tags */
+
+/* Tables that one section may visit. */
 #define MM_PIECE_TABLES 64u
 
 /* An entry up to this level that a range covers wholly is removed with one store: at most 513 tables
- * hang below it, which are counted in one hold of the lock. */
+ * hang below it, which are locked in one section. */
 #define MM_REMOVE_LEVEL_MAX 3u
+
+/* 1: each space has one lock for all its tables. For ports without a 16-bit compare-and-swap, and to
+ * compare with. */
+#ifndef MM_VMM_ONE_LOCK
+#define MM_VMM_ONE_LOCK 0
+#endif
 
 /* From this length on a protect finds out whether any CPU can write the entries meanwhile. */
 #define MM_REWRITE_BYTES UINT64_C(0x10000)
@@ -107,6 +115,11 @@ static inline bool mm_vmm_is_made(const struct mm_vmm *vmm)
     return vmm != NULL && vmm->cpu_count != 0;
 }
 
+static inline struct mm_vmm_cpu *mm_vmm_cpu(const struct mm_vmm *vmm, unsigned cpu)
+{
+    return &vmm->cpu[cpu & vmm->cpu_mask];
+}
+
 static inline bool mm_space_is_kernel(const struct mm_space *space)
 {
     return (space->flags & MM_SPACE_KERNEL) != 0;
@@ -123,6 +136,12 @@ void mm_space_unhold(struct mm_space *space);
 
 /* Set the fields of a space whose root is ready; counts start at zero, but for the root. */
 void mm_space_begin(struct mm_space *space, struct mm_vmm *vmm, mm_phys_t root, uint32_t flags);
+
+/* From now on tables come from frames that have tags, or have none. */
+static inline void mm_vmm_note_tags(struct mm_vmm *vmm, bool tagged)
+{
+    vmm->state = tagged ? vmm->state & ~MM_VMM_UNTAGGED : vmm->state | MM_VMM_UNTAGGED;
+}
 
 /* Give the kernel space tables for the top-level entries of the kernel area that have none. */
 enum mm_err mm_space_preallocate(struct mm_space *space, struct mm_space_fail *fail);
@@ -169,70 +188,15 @@ static inline void mm_table_unmap(const struct mm_window *window, mm_pte_t *tabl
 /* Map a table that was reached before, so that it cannot fail. */
 mm_pte_t *mm_table_map_known(const struct mm_window *window, mm_phys_t table);
 
-/* A table in hand. Who changes the number of its entries asks for the tag. */
-struct mm_table {
-    mm_pte_t *entry;
-    mm_phys_t frame;
-    uint16_t *tag;    /* NULL: its entries are not counted; it is searched for them */
-    unsigned removed; /* entries that a change has taken away and not counted yet */
-};
-
-/* A tag counts the entries that are not empty, and names the level of the table. */
-#define MM_TAG_LIVE        0x3ffu
-#define MM_TAG_LEVEL_SHIFT 12u
-
-_Static_assert(MM_PT_ENTRIES <= MM_TAG_LIVE && MM_PT_LEVELS_MAX < 8, "a tag has room");
-
-/* The tag of a frame, whatever it says; NULL if there is none. */
-static inline uint16_t *mm_frame_tag(const struct mm_vmm *vmm, mm_phys_t frame)
-{
-    uint16_t *tag;
-
-    if (vmm->tables.tag == NULL || vmm->tables.tag(vmm->tables.context, frame, &tag) != MM_OK)
-        return NULL;
-    return tag;
-}
-
-/* The tag of a linked table of `level`; NULL if it was never counted into one. */
-static inline uint16_t *mm_table_tag(const struct mm_vmm *vmm, mm_phys_t frame, unsigned level)
-{
-    uint16_t *tag = mm_frame_tag(vmm, frame);
-
-    return tag != NULL && *tag >> MM_TAG_LEVEL_SHIFT == level ? tag : NULL;
-}
-
-static inline uint16_t mm_table_tag_value(unsigned level, unsigned live)
-{
-    return (uint16_t)(level << MM_TAG_LEVEL_SHIFT | live);
-}
-
-static inline void mm_table_set_live(struct mm_table table, unsigned level, unsigned live)
-{
-    if (table.tag != NULL)
-        *table.tag = mm_table_tag_value(level, live);
-}
-
-/* `more` may be negative, as unsigned numbers are. */
-static inline void mm_table_count(struct mm_table table, unsigned more)
-{
-    if (table.tag != NULL)
-        *table.tag = (uint16_t)(*table.tag + more);
-}
-
-/* Entries of a table of `level` that are not empty. */
-unsigned mm_table_search(const mm_pte_t *entry, unsigned level);
-
-static inline unsigned mm_table_live(struct mm_table table, unsigned level)
-{
-    return table.tag != NULL ? *table.tag & MM_TAG_LIVE : mm_table_search(table.entry, level);
-}
+struct mm_table;
 
 /* Count a table that libmm did not fill into its tag, if it has one. */
 void mm_table_recount(const struct mm_vmm *vmm, mm_phys_t frame, const mm_pte_t *entry,
                       unsigned level);
 
 /* Must the table under the entry of `level` at `virt` stay although it is empty? */
-bool mm_table_is_kept(const struct mm_space *space, uint64_t virt, unsigned level);
+bool mm_table_is_kept(const struct mm_space *space, const uint16_t *tag, uint64_t virt,
+                      unsigned level);
 
 /* Is the frame one that may go back to the source of tables? */
 bool mm_table_is_ours(const struct mm_vmm *vmm, mm_phys_t table);
@@ -252,7 +216,7 @@ struct mm_reserve {
 enum mm_err mm_reserve_fill(struct mm_vmm *vmm, struct mm_reserve *reserve, uint64_t count);
 
 /* May the space have `count` tables more, and are they in the reserve? MM_OK: table_count has grown.
- * MM_ERR_LIMIT, or MM_ERR_AGAIN: fill the reserve first. Lock held. */
+ * MM_ERR_LIMIT, or MM_ERR_AGAIN: fill the reserve first. */
 enum mm_err mm_reserve_claim(struct mm_space *space, const struct mm_reserve *reserve,
                              uint64_t count);
 
@@ -318,37 +282,6 @@ static inline void mm_way_advance_pages(struct mm_way *way, unsigned pages)
     mm_way_advance(way, (uint64_t)pages << MM_FRAME_SHIFT);
 }
 
-/* ---- the leaf table that was used last, so that calls on one page after the other do not descend.
- * Lock held. ---- */
-
-static inline void mm_space_forget(struct mm_space *space)
-{
-    space->last_table.entry = NULL;
-}
-
-/* `table`, its tag known, has the page at `virt`. Nothing above it denies a right. */
-static inline void mm_space_remember(struct mm_space *space, const struct mm_table *table,
-                                     uint64_t virt)
-{
-    if (!MM_FRAME_STAYS || (space->flags & MM_SPACE_ADOPTED) != 0)
-        return;
-    space->last_table.first = mm_align_down(virt, mm_pt_bytes(2));
-    space->last_table.entry = table->entry;
-    space->last_table.tag = table->tag;
-    space->last_table.window = space->vmm->window;
-}
-
-/* Its entries, if it has all of [first, last]; else NULL. */
-static inline mm_pte_t *mm_space_recall(const struct mm_space *space, uint64_t first, uint64_t last)
-{
-    uint64_t base = space->last_table.first;
-
-    if (first < base || last - base >= mm_pt_bytes(2) || space->last_table.entry == NULL ||
-        space->last_table.window != space->vmm->window)
-        return NULL;
-    return (mm_pte_t *)space->last_table.entry;
-}
-
 /* ---- walker.c: visiting what is there ---- */
 
 enum mm_walker_progress {
@@ -404,8 +337,8 @@ struct mm_walker mm_walker_over(struct mm_space *space, struct mm_span span, voi
 /* Run to the end without a lock or a budget. */
 enum mm_err mm_walker_run_all(struct mm_walker *walker);
 
-/* Run to the end, taking the space's lock for a piece of MM_PIECE_TABLES at a time. The space is
- * held: between two pieces nobody destroys it. */
+/* Run to the end, in sections of MM_PIECE_TABLES tables each. The space is held: between two pieces
+ * nobody destroys it. */
 enum mm_err mm_walker_run_pieces(struct mm_walker *walker, struct mm_space *space);
 
 /* ---- range.c: what the calls on ranges check and prepare ---- */
@@ -421,97 +354,6 @@ enum mm_err mm_range_check_gather(const struct mm_gather *gather, const struct m
 /* Rights that exist and that the space allows at `virt`. */
 enum mm_err mm_range_check_prot(const struct mm_space *space, uint64_t virt, uint32_t prot,
                                 bool allow_wx, struct mm_space_fail *fail);
-
-/* ---- range.c, look.c, unmap.c, protect.c: calls that change what is there ---- */
-
-/* A range call on its way through the tables, once to look and once to change. */
-struct mm_change {
-    /* of the call */
-    struct mm_space *space;
-    struct mm_gather *gather;
-    struct mm_space_fail *fail;
-    struct mm_span span;
-    unsigned prot; /* of protect; MM_PROT_NONE = unmap */
-    bool holes;    /* are skipped */
-    /* of the pass */
-    struct mm_way way;
-    unsigned budget; /* tables that may still be entered or removed */
-    bool paused;     /* it was used up: go on in another hold of the lock */
-    bool changing;   /* the look is over */
-    bool cut;        /* seen by mm_look(): a large page sticks out of the span */
-    bool watched;    /* the hardware may set accessed and dirty meanwhile */
-    uint64_t reserved[MM_PT_LEAF_LEVEL_MAX + 1]; /* bits of a leaf of each level */
-    uint64_t removed[MM_PT_LEAF_LEVEL_MAX + 1];  /* leaves of each level */
-    uint64_t tables;                             /* removed */
-};
-
-/* One pass each, from where the way is to its end or until the budget is used up. Lock held. */
-enum mm_err mm_look(struct mm_change *change);  /* holes, rights, damage: changes nothing */
-enum mm_err mm_unmap(struct mm_change *change); /* after mm_look() in the same hold: cannot fail */
-enum mm_err mm_protect(struct mm_change *change); /* the same */
-
-/* Does an entry of `level` that leads to a table come off as one, with all below it? */
-static inline bool mm_change_takes_all(const struct mm_change *change, unsigned level)
-{
-    return change->prot == MM_PROT_NONE && level <= MM_REMOVE_LEVEL_MAX &&
-           mm_way_has_whole(&change->way, level);
-}
-
-/* What is done to the part of the range that lies in `table`. `rights`: what the levels above grant.
- */
-typedef enum mm_err mm_change_fn(struct mm_change *change, struct mm_table *table, unsigned rights);
-
-/* The entry here was overwritten: what comes before it is done. */
-static inline enum mm_err mm_change_refuse_damage(struct mm_change *change, mm_pte_t entry,
-                                                  unsigned level)
-{
-    return mm_fail(change->fail, MM_ERR_CORRUPT, change->way.virt, level, entry);
-}
-
-/* Map the table that `entry` of `level` leads to, or pause: the budget is used up. */
-MM_INLINE enum mm_err mm_change_enter(struct mm_change *change, mm_pte_t entry, unsigned level,
-                                      struct mm_table *out)
-{
-    enum mm_err err;
-
-    change->paused = change->budget == 0;
-    if (change->paused)
-        return MM_OK;
-    change->budget--;
-    *out = (struct mm_table){.frame = mm_pte_phys(entry, level)};
-    err = mm_table_map(change->space->vmm->window, out->frame, &out->entry);
-    if (err != MM_OK)
-        return mm_fail(change->fail, err, change->way.virt, level, entry);
-    return MM_OK;
-}
-
-/* Begin at the root, which has `four` levels or `five`. */
-static inline enum mm_err mm_change_from_root(struct mm_change *change, mm_change_fn *four,
-                                              mm_change_fn *five)
-{
-    const struct mm_vmm *vmm = change->space->vmm;
-    struct mm_table root = {.frame = change->space->root};
-    enum mm_err err = mm_table_map(vmm->window, root.frame, &root.entry);
-
-    if (err != MM_OK)
-        return mm_fail(change->fail, err, change->way.virt, 0, mm_pte_empty());
-    err = (vmm->paging.levels == 4 ? four : five)(change, &root, MM_PROT_ALL);
-    mm_table_unmap(vmm->window, root.entry);
-    return err;
-}
-
-/* All or nothing, but for MM_ERR_AGAIN and damage found late. `gather` NULL: one on the stack,
- * flushed before the call returns. */
-enum mm_err mm_range_change(struct mm_change *change, struct mm_gather *gather);
-
-/* ---- split.c ---- */
-
-/* Tables needed so that no large page sticks out of `span` on either side. */
-unsigned mm_split_tables_locked(struct mm_space *space, const struct mm_span *span);
-
-/* Split those pages with tables of the reserve; their addresses go into the gather. */
-void mm_split_edges_locked(struct mm_space *space, const struct mm_span *span,
-                           struct mm_reserve *reserve, struct mm_gather *gather);
 
 /* ---- gather.c ---- */
 
@@ -535,12 +377,11 @@ void mm_gather_table(struct mm_gather *gather, mm_phys_t table, unsigned level, 
                      uint64_t bytes);
 void mm_gather_everything(struct mm_gather *gather);
 
-/* Flush, then free what is in it. May wait; no lock held. */
+/* Flush, then free what is in it. May wait; no lock held, and not in a section. */
 void mm_gather_flush(struct mm_gather *gather);
 
-/* The same in two steps. First on this CPU, interrupts off, while the space cannot go: true if
- * `others` must flush, too. Then, without any lock, those (NULL: none), and the frees; the space is
- * not looked at any more. */
+/* The same in two steps. First on this CPU, in a section of the space: true if `others` must flush,
+ * too. Then, outside of it, those (NULL: none), and the frees; the space is not looked at any more. */
 bool mm_gather_flush_here(struct mm_gather *gather, struct mm_cpuset *others);
 void mm_gather_finish(struct mm_gather *gather, const struct mm_cpuset *others);
 

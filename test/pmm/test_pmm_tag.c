@@ -108,8 +108,7 @@ TEST(tags_survive_a_failure_of_each_map_and_leak_nothing)
         fake_reset();
         start();
         fake_frame_map_fail(skip);
-        CHECK_ERR(mm_pmm_tag(&machine.pmm, at(FIRST), true, &tag),
-                  zeroing ? MM_OK : MM_ERR_WINDOW);
+        CHECK_ERR(mm_pmm_tag(&machine.pmm, at(FIRST), true, &tag), zeroing ? MM_OK : MM_ERR_WINDOW);
         CHECK_EQ(tag != NULL, zeroing);
         own = side_frames();
         CHECK_EQ(own, zeroing ? 2 : skip / 2);

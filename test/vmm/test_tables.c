@@ -45,8 +45,10 @@ static void source_calls(enum mm_err (*act)(void))
     struct mm_frame_source source = {
         .alloc = calling_alloc, .free = calling_free, .tag = calling_tag, .context = &calling};
 
-    calling = (struct calling){.inner = mm_test_frame_source(&fx.frames), .act = act};
-    mm_vmm_set_sources(&fx.vmm, &source, NULL);
+    calling = (struct calling){.inner = mm_test_frame_source(&fx.frames), .act = act, .depth = 1};
+    mm_vmm_set_sources(&fx.vmm, &source, NULL); /* takes one, to see */
+    calling.depth = 0;
+    calling.calls = 0;
 }
 
 static enum mm_err map_elsewhere(void)

@@ -36,6 +36,7 @@
 struct fixture {
     struct mm_test_frames frames;
     struct mm_vmm vmm;
+    struct mm_vmm_cpu cpu[FAKE_CPUS_MAX];
     struct mm_space kernel;
     unsigned levels;
     uint32_t leaf_levels;
@@ -65,6 +66,7 @@ static inline void fixture_vmm(const struct mm_layout *layout)
         .window = fake_window(),
         .layout = layout,
         .cpu_count = fx.cpus,
+        .cpu = fx.cpu,
     };
 
     CHECK_OK(mm_vmm_init(&fx.vmm, &config));
