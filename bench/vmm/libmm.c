@@ -30,6 +30,7 @@ struct space {
 
 struct machine {
     struct mm_vmm vmm;
+    struct mm_vmm_cpu cpu[CPUS];
     struct mm_pmm pmm;
     struct mm_window window;
     struct mm_memmap map;
@@ -100,7 +101,8 @@ static void cpus_start(struct machine *m)
 static void *machine_open(const struct memory *memory, const struct ram *ram)
 {
     struct machine *m = memory->start;
-    struct mm_vmm_config config = {.window = &m->window, .pmm = &m->pmm, .cpu_count = CPUS};
+    struct mm_vmm_config config = {
+        .window = &m->window, .pmm = &m->pmm, .cpu_count = CPUS, .cpu = m->cpu};
 
     pmm_start(m, memory, ram);
     config.tables = mm_pmm_frame_source(&m->pmm);

@@ -241,10 +241,10 @@ static void watch_unmap(uint64_t virt, uint64_t bytes)
     watch.real = mm_default.vmm.tables;
     watch.virt = virt;
     watch.bytes = bytes;
-    watch.freed = watch.usable = watch.reachable = 0;
     for (uint64_t at = virt; at < virt + bytes; at += MM_FRAME_BYTES)
         (void)test_read(at);
-    mm_vmm_set_sources(&mm_default.vmm, &source, &mm_default.pmm);
+    mm_vmm_set_sources(&mm_default.vmm, &source, &mm_default.pmm); /* takes and frees one, to see */
+    watch.freed = watch.usable = watch.reachable = 0;
     err = mm_space_unmap(&mm_default.kernel, mm_virt(virt), bytes, 0, NULL, NULL);
     mm_vmm_set_sources(&mm_default.vmm, &watch.real, &mm_default.pmm);
     CHECK_EQUAL(err, MM_OK);

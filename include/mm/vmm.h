@@ -67,7 +67,14 @@ struct mm_space;
 struct mm_vmm_cpu {
     uint64_t section;        /* (A) 0, or the epoch in which a call on this CPU began */
     struct mm_space *active; /* (A) the space that is loaded */
-    uint64_t unused[6];
+    struct {
+        uint64_t space;    /* (A) its address; 0: none */
+        uint64_t first;    /* address that its first entry covers */
+        uint64_t removals; /* of the space, then */
+        void *entry;
+        uint16_t *tag;
+    } last; /* the leaf table that was locked last here: used in sections only */
+    uint64_t unused;
 };
 
 struct mm_vmm {
@@ -192,9 +199,10 @@ struct mm_space {
     uint32_t rewriters;   /* (A) calls that rewrite entries plainly: no CPU may load the space */
     uint64_t holds;       /* (A) what keeps it from being destroyed; the top bit: it is destroyed */
     uint64_t table_count; /* (A) tables of this space, root included, shared ones not */
+    uint64_t removals;    /* (A) tables that were ever taken off */
     struct mm_lock lock;  /* of all tables that have none of their own */
     struct mm_cpuset cpus; /* (A) CPUs that may hold translations of this space */
-    const void *unused[6];
+    const void *unused[5];
 };
 
 /* Details of a failure; every call that takes one accepts NULL. Filled only on failure. */

@@ -21,7 +21,7 @@
 MM_NODISCARD static inline enum mm_err mm_frame_map(const struct mm_window *window, mm_phys_t frame,
                                                     void **out)
 {
-    return mm_window_find(window, frame, MM_FRAME_BYTES, out);
+    return mm_window_frame(window, frame, out);
 }
 
 static inline void mm_frame_unmap(const struct mm_window *window, void *pointer)

@@ -71,6 +71,11 @@ static inline uint32_t mm_fetch_add_release_u32(uint32_t *p, uint32_t v)
     return __atomic_fetch_add(p, v, __ATOMIC_RELEASE);
 }
 
+static inline uint64_t mm_fetch_add_release_u64(uint64_t *p, uint64_t v)
+{
+    return __atomic_fetch_add(p, v, __ATOMIC_RELEASE);
+}
+
 static inline uint64_t mm_fetch_or_acq_rel_u64(uint64_t *p, uint64_t v)
 {
     return __atomic_fetch_or(p, v, __ATOMIC_ACQ_REL);

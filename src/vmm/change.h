@@ -77,7 +77,7 @@ MM_INLINE enum mm_err mm_change_enter(struct mm_change *change, mm_pte_t entry, 
     if (change->paused)
         return MM_OK;
     change->budget--;
-    out->frame = mm_pte_phys(entry, level);
+    *out = (struct mm_table){.frame = mm_pte_phys(entry, level)};
     if (change->take)
         mm_table_lock(&change->subtree.section, out, level - 1);
     else if (change->drop)

@@ -146,7 +146,7 @@ bool mm_gather_flush_here(struct mm_gather *gather, struct mm_cpuset *others)
     struct mm_vmm *vmm = gather->vmm;
     bool kernel = (gather->flags & MM_GATHER_KERNEL) != 0;
     unsigned self = mm_cpu_index();
-    uint64_t any = 0;
+    bool any;
 
     if (MM_BREAK_FREE_BEFORE_FLUSH)
         gather_free(gather);
@@ -155,13 +155,16 @@ bool mm_gather_flush_here(struct mm_gather *gather, struct mm_cpuset *others)
     if ((gather->flags & MM_GATHER_EVERYTHING) != 0)
         (void)mm_fetch_add_relaxed_u64(&vmm->full_flushes, 1);
     mm_fence_full(); /* pairs with mm_space_activate(): the entry is seen, or its CPU is in here */
-    (void)mm_cpuset_read(kernel ? &vmm->online : &space->cpus, others);
-    if (kernel || (others->bits[self / 64] >> self % 64 & 1) != 0)
+    any = mm_cpuset_read(kernel ? &vmm->online : &space->cpus, vmm->cpu_count, others);
+    if (kernel || (any && (others->bits[self / 64] >> self % 64 & 1) != 0))
         flush_here(gather);
+    if (!any)
+        return false;
     others->bits[self / 64] &= ~(UINT64_C(1) << self % 64);
-    for (unsigned i = 0; i < MM_CPUS_MAX / 64; i++)
-        any |= others->bits[i];
-    return any != 0;
+    any = false;
+    for (unsigned i = 0; i * 64 < vmm->cpu_count; i++)
+        any |= others->bits[i] != 0;
+    return any;
 }
 
 void mm_gather_finish(struct mm_gather *gather, const struct mm_cpuset *others)

@@ -91,7 +91,7 @@ static bool rewrite_begin(struct mm_change *change)
         return false;
     (void)mm_fetch_add_relaxed_u32(&space->rewriters, 1);
     mm_fence_full(); /* pairs with load_on(): one sees the other */
-    change->watched = mm_cpuset_read(&space->cpus, &cpus);
+    change->watched = mm_cpuset_read(&space->cpus, space->vmm->cpu_count, &cpus);
     return true;
 }
 

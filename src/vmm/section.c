@@ -28,50 +28,17 @@ void mm_section_lock(struct mm_section *section)
     section->locked = true;
 }
 
-enum mm_err mm_section_begin(struct mm_section *section, struct mm_space *space, bool walk)
+MM_COLD enum mm_err mm_section_refuse(struct mm_section *section, enum mm_err err)
 {
-    enum mm_err err = mm_space_alive(space);
-    struct mm_vmm *vmm;
-    unsigned cpu;
-
-    if (err != MM_OK)
-        return err;
-    vmm = space->vmm;
-    section->space = space;
-    section->locked = false;
-    section->guard = mm_cpu_guard();
-    cpu = mm_cpu_index();
-    if (cpu >= vmm->cpu_count) {
-        err = MM_ERR_BAD_ARG;
-    } else if (mm_load_relaxed_u64(&mm_vmm_cpu(vmm, cpu)->section) == 0) {
-        section->slot = &mm_vmm_cpu(vmm, cpu)->section;
-        mm_store_fence_u64(section->slot, mm_load_acquire_u64(&vmm->epoch)); /* S2 */
-    } else {
-        section->slot = NULL;
-        mm_fence_full(); /* S3 */
-        err = walk ? MM_OK : MM_ERR_BUSY;
-    }
-    if (err == MM_OK && (mm_load_acquire_u64(&space->holds) & MM_SPACE_CLOSED) != 0)
-        err =
-            MM_ERR_GONE; /* pairs with mm_space_destroy(): it waits for this section, or is seen */
-    if (err != MM_OK) {
-        if (cpu >= vmm->cpu_count)
-            section->slot = NULL;
-        mm_section_end(section);
-        return err;
-    }
-    if (space->one_lock != 0 && !walk)
-        mm_section_lock(section);
-    return MM_OK;
+    mm_section_end(section);
+    return err;
 }
 
-void mm_section_end(struct mm_section *section)
+MM_COLD enum mm_err mm_section_nest(struct mm_section *section, bool walk)
 {
-    if (section->locked)
-        mm_lock_release(&section->space->lock, section->lock_guard);
-    if (section->slot != NULL)
-        mm_store_release_u64(section->slot, 0); /* pairs with mm_sections_wait() */
-    mm_cpu_unguard(section->guard);
+    section->cpu = NULL;
+    mm_fence_full(); /* S3 */
+    return walk ? MM_OK : mm_section_refuse(section, MM_ERR_BUSY);
 }
 
 void mm_sections_wait(struct mm_vmm *vmm)
@@ -83,8 +50,9 @@ void mm_sections_wait(struct mm_vmm *vmm)
         return;
     mm_fence_full(); /* S2; and who begins with the next epoch has seen what was unlinked */
     now = mm_fetch_add_relaxed_u64(&vmm->epoch, 1) + 1;
-    (void)mm_cpuset_read(&vmm->online, &cpus);
-    for (unsigned i = 0; i < MM_CPUS_MAX / 64; i++) {
+    if (!mm_cpuset_read(&vmm->online, vmm->cpu_count, &cpus))
+        return;
+    for (unsigned i = 0; i * 64 < vmm->cpu_count; i++) {
         for (uint64_t left = cpus.bits[i]; left != 0; left &= left - 1) {
             unsigned cpu = i * 64 + mm_lowest_bit(left);
             uint64_t began;
@@ -94,5 +62,16 @@ void mm_sections_wait(struct mm_vmm *vmm)
                    began < now)
                 mm_cpu_relax();
         }
+    }
+}
+
+void mm_sections_forget(struct mm_vmm *vmm, struct mm_space *space)
+{
+    for (unsigned cpu = 0; cpu < vmm->cpu_count; cpu++) {
+        uint64_t *slot = &mm_vmm_cpu(vmm, cpu)->last.space;
+        uint64_t last = mm_load_relaxed_u64(slot);
+
+        if (last != 0 && (space == NULL || last == (uintptr_t)space))
+            (void)mm_compare_swap_acq_rel_u64(slot, &last, 0);
     }
 }

@@ -359,10 +359,9 @@ void mm_space_loaded_on(const struct mm_space *space, struct mm_cpuset *out)
 {
     if (out == NULL)
         return;
+    *out = (struct mm_cpuset)MM_ZERO;
     if (mm_space_alive(space) == MM_OK)
-        (void)mm_cpuset_read(&space->cpus, out);
-    else
-        *out = (struct mm_cpuset)MM_ZERO;
+        (void)mm_cpuset_read(&space->cpus, space->vmm->cpu_count, out);
 }
 
 /* From now on nobody can load, use or hold the space; MM_ERR_BUSY if somebody does. */
@@ -376,6 +375,7 @@ static enum mm_err space_retire(struct mm_space *space)
     if (!mm_compare_swap_acq_rel_u64(&space->holds, &holds, MM_SPACE_CLOSED))
         return (holds & MM_SPACE_CLOSED) != 0 ? MM_ERR_GONE : MM_ERR_BUSY;
     mm_sections_wait(space->vmm); /* calls that hold nothing end, or see CLOSED */
+    mm_sections_forget(space->vmm, space);
     mm_store_relaxed_u32(&space->state, MM_SPACE_GONE);
     return MM_OK;
 }

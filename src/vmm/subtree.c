@@ -68,6 +68,23 @@ static enum mm_err descend(struct mm_subtree *subtree, uint64_t first, unsigned 
     return MM_OK;
 }
 
+/* Calls on one page after the other do not descend. */
+static void remember(struct mm_subtree *subtree, uint64_t virt)
+{
+    struct mm_space *space = subtree->section.space;
+    struct mm_vmm_cpu *cpu = subtree->section.cpu;
+
+    if (!MM_FRAME_STAYS || subtree->level != 1 || subtree->top.tag == NULL ||
+        subtree->rights != MM_PROT_ALL || space->one_lock != 0)
+        return;
+    mm_store_relaxed_u64(&cpu->last.space, 0);
+    cpu->last.first = mm_align_down(virt, mm_pt_bytes(2));
+    cpu->last.entry = subtree->top.entry;
+    cpu->last.tag = subtree->top.tag;
+    cpu->last.removals = mm_load_acquire_u64(&space->removals);
+    mm_store_relaxed_u64(&cpu->last.space, (uintptr_t)space);
+}
+
 static enum mm_err lock_from(struct mm_subtree *subtree, uint64_t first, unsigned lowest,
                              struct mm_space_fail *fail)
 {
@@ -77,13 +94,16 @@ static enum mm_err lock_from(struct mm_subtree *subtree, uint64_t first, unsigne
         if (err != MM_OK)
             return err;
         mm_table_lock(&subtree->section, &subtree->top, subtree->level);
-        if ((subtree->top.word & MM_TAG_STRAY) == 0)
+        if ((subtree->top.word & MM_TAG_STRAY) == 0) {
+            subtree->remembered = false;
+            remember(subtree, first);
             return MM_OK;
+        }
         mm_subtree_unlock(subtree); /* taken off meanwhile */
     }
 }
 
-enum mm_err mm_subtree_lock(struct mm_subtree *subtree, uint64_t first, uint64_t last,
+enum mm_err mm_subtree_find(struct mm_subtree *subtree, uint64_t first, uint64_t last,
                             struct mm_space_fail *fail)
 {
     return lock_from(subtree, first, mm_pt_level_over(first, last), fail);
@@ -107,7 +127,8 @@ MM_COLD enum mm_err mm_fail_denied(const struct mm_subtree *subtree, uint64_t vi
 void mm_subtree_unlock(struct mm_subtree *subtree)
 {
     mm_table_unlock(&subtree->top);
-    mm_table_unmap(subtree->section.space->vmm->window, subtree->top.entry);
+    if (!subtree->remembered)
+        mm_table_unmap(subtree->section.space->vmm->window, subtree->top.entry);
 }
 
 static void unlock_below(struct mm_subtree *subtree, const mm_pte_t *table, unsigned level,
@@ -168,8 +189,8 @@ static bool parent_lock(struct mm_subtree *subtree, uint64_t virt, struct mm_tab
     unsigned level = subtree->level;
     mm_pte_t entry;
 
-    parent->frame = subtree->above[level + 1];
-    if (mm_table_try_lock(section, parent, level + 1)) {
+    parent->frame = subtree->remembered ? mm_phys(0) : subtree->above[level + 1];
+    if (!subtree->remembered && mm_table_try_lock(section, parent, level + 1)) {
         parent->entry = mm_table_map_known(window, parent->frame);
         return true;
     }
@@ -213,7 +234,7 @@ void mm_subtree_prune(struct mm_subtree *subtree, uint64_t virt, struct mm_gathe
         }
         mm_pte_store(&parent.entry[mm_pt_index(mm_virt(virt), level)], mm_pte_empty());
         mm_table_count(&parent, 0u - 1);
-        (void)mm_fetch_add_relaxed_u64(&space->table_count, 0 - UINT64_C(1));
+        mm_tables_removed(space, 1);
         mm_gather_table(gather, subtree->top.frame, 0, mm_align_down(virt, mm_pt_bytes(level)),
                         mm_pt_bytes(level));
         mm_table_unlock_stray(&subtree->top);

@@ -98,11 +98,27 @@ static inline void mm_table_count(struct mm_table *table, unsigned more)
 
 struct mm_section {
     struct mm_space *space;
-    uint64_t *slot; /* of this CPU; NULL: the section is inside another one */
+    struct mm_vmm_cpu *cpu; /* this one; NULL: the section is inside another one */
     mm_guard_t guard;
     mm_lock_guard_t lock_guard;
     bool locked; /* the lock of the space is held */
 };
+
+/* Lock the space's lock for this section, if it is not. */
+void mm_section_lock(struct mm_section *section);
+
+static inline void mm_section_end(struct mm_section *section)
+{
+    if (section->locked)
+        mm_lock_release(&section->space->lock, section->lock_guard);
+    if (section->cpu != NULL)
+        mm_store_release_u64(&section->cpu->section, 0); /* pairs with mm_sections_wait() */
+    mm_cpu_unguard(section->guard);
+}
+
+/* The rare ways out of mm_section_begin(). */
+enum mm_err mm_section_refuse(struct mm_section *section, enum mm_err err);
+enum mm_err mm_section_nest(struct mm_section *section, bool walk);
 
 /*
  * Begin: from here on tables that are read stay tables. `walk`: nothing will be locked, so it may
@@ -110,14 +126,42 @@ struct mm_section {
  * Returns  MM_OK | MM_ERR_BAD_ARG (not a space, unknown CPU) | MM_ERR_GONE | MM_ERR_BUSY (interrupts
  *          another section)
  */
-enum mm_err mm_section_begin(struct mm_section *section, struct mm_space *space, bool walk);
-void mm_section_end(struct mm_section *section);
+static inline enum mm_err mm_section_begin(struct mm_section *section, struct mm_space *space,
+                                           bool walk)
+{
+    enum mm_err err = mm_space_alive(space);
+    struct mm_vmm *vmm;
+    unsigned cpu;
+
+    if (err != MM_OK)
+        return err;
+    vmm = space->vmm;
+    section->space = space;
+    section->locked = false;
+    section->guard = mm_cpu_guard();
+    cpu = mm_cpu_index();
+    section->cpu = cpu < vmm->cpu_count ? mm_vmm_cpu(vmm, cpu) : NULL;
+    if (section->cpu == NULL)
+        return mm_section_refuse(section, MM_ERR_BAD_ARG);
+    if (mm_load_relaxed_u64(&section->cpu->section) != 0)
+        err = mm_section_nest(section, walk);
+    else
+        mm_store_fence_u64(&section->cpu->section, mm_load_acquire_u64(&vmm->epoch)); /* S2 */
+    if (err != MM_OK)
+        return err;
+    if ((mm_load_acquire_u64(&space->holds) & MM_SPACE_CLOSED) != 0)
+        return mm_section_refuse(section, MM_ERR_GONE); /* destroy waits for this, or is seen */
+    if (space->one_lock != 0 && !walk)
+        mm_section_lock(section);
+    return MM_OK;
+}
 
 /* Wait for all sections on other CPUs that began before. Not in a section. */
 void mm_sections_wait(struct mm_vmm *vmm);
 
-/* Lock the space's lock for this section, if it is not. */
-void mm_section_lock(struct mm_section *section);
+/* No CPU goes to a table of the space by memory any more (NULL: of any space). No section of it is on
+ * its way. */
+void mm_sections_forget(struct mm_vmm *vmm, struct mm_space *space);
 
 /* ---- locks of tables ---- */
 
@@ -173,6 +217,13 @@ static inline void mm_table_unlock_stray(const struct mm_table *table)
 /* Lock a table above one that is locked, if that needs no waiting. */
 bool mm_table_try_lock(struct mm_section *section, struct mm_table *table, unsigned level);
 
+/* `tables` of the space were unlinked. */
+static inline void mm_tables_removed(struct mm_space *space, uint64_t tables)
+{
+    (void)mm_fetch_add_relaxed_u64(&space->table_count, 0 - tables);
+    (void)mm_fetch_add_release_u64(&space->removals, 1);
+}
+
 /* ---- subtrees ---- */
 
 struct mm_subtree {
@@ -180,16 +231,50 @@ struct mm_subtree {
     struct mm_table top;                   /* locked, mapped */
     unsigned level;                        /* of it */
     unsigned rights;                       /* what the entries above it grant */
+    bool remembered;                       /* its frame, and what is above it, are not known */
     mm_phys_t above[MM_PT_LEVELS_MAX + 1]; /* tables passed on the way, by level */
 };
+
+/* The same from the root. */
+enum mm_err mm_subtree_find(struct mm_subtree *subtree, uint64_t first, uint64_t last,
+                            struct mm_space_fail *fail);
+
+/* Is it a part of the leaf table that this CPU locked last, and is that one still linked? Its counter
+ * says that no table was taken off since then; what is taken off from now on waits for this section. */
+static inline bool mm_subtree_remembered(struct mm_subtree *subtree, uint64_t first, uint64_t last)
+{
+    struct mm_space *space = subtree->section.space;
+    struct mm_vmm_cpu *cpu = subtree->section.cpu;
+
+    if (mm_load_relaxed_u64(&cpu->last.space) != (uintptr_t)space ||
+        first - cpu->last.first >= mm_pt_bytes(2) || last - cpu->last.first >= mm_pt_bytes(2) ||
+        last - first == mm_pt_bytes(2) - 1 ||
+        mm_load_acquire_u64(&space->removals) != cpu->last.removals)
+        return false;
+    subtree->top = (struct mm_table){.entry = (mm_pte_t *)cpu->last.entry, .tag = cpu->last.tag};
+    subtree->top.word = mm_tag_lock(subtree->top.tag);
+    if ((subtree->top.word & MM_TAG_STRAY) != 0) {
+        mm_table_unlock(&subtree->top);
+        return false;
+    }
+    subtree->level = 1;
+    subtree->rights = MM_PROT_ALL;
+    subtree->remembered = true;
+    return true;
+}
 
 /*
  * Lock the lowest table that is there and has all of [first, last]. In a section that has locked
  * nothing.
  * Returns  MM_OK | MM_ERR_WINDOW (`fail`: the entry that leads there)
  */
-enum mm_err mm_subtree_lock(struct mm_subtree *subtree, uint64_t first, uint64_t last,
-                            struct mm_space_fail *fail);
+static inline enum mm_err mm_subtree_lock(struct mm_subtree *subtree, uint64_t first, uint64_t last,
+                                          struct mm_space_fail *fail)
+{
+    if (mm_subtree_remembered(subtree, first, last))
+        return MM_OK;
+    return mm_subtree_find(subtree, first, last, fail);
+}
 
 /* An entry above the top denies one of `prot`: name it, MM_ERR_POLICY. */
 enum mm_err mm_fail_denied(const struct mm_subtree *subtree, uint64_t virt, unsigned prot,

@@ -69,7 +69,7 @@ static bool remove_whole(struct mm_change *change, struct mm_table *table, mm_pt
     tables = mm_tables_lock_all(section, frame, level - 1, change->locked);
     mm_pte_store(slot, mm_pte_empty());
     mm_table_count(table, 0u - 1);
-    (void)mm_fetch_add_relaxed_u64(&space->table_count, 0 - tables);
+    mm_tables_removed(space, tables);
     mm_gather_everything(change->gather);
     mm_gather_table(change->gather, frame, level - 1, change->way.virt, mm_pt_bytes(level));
     mm_tables_unlock_stray(section, frame, level - 1);
@@ -83,7 +83,7 @@ static void take_off(struct mm_change *change, struct mm_table *table, mm_pte_t 
 {
     mm_pte_store(slot, mm_pte_empty());
     mm_table_count(table, 0u - 1);
-    (void)mm_fetch_add_relaxed_u64(&change->space->table_count, 0 - UINT64_C(1));
+    mm_tables_removed(change->space, 1);
     mm_gather_table(change->gather, child->frame, 0, base, mm_pt_bytes(level));
     mm_table_unmap(change->space->vmm->window, child->entry);
     mm_table_unlock_stray(child);

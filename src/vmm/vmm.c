@@ -149,6 +149,7 @@ void mm_vmm_set_sources(struct mm_vmm *vmm, const struct mm_frame_source *tables
         return;
     vmm->tables = *tables;
     vmm->pmm = pmm;
+    mm_sections_forget(vmm, NULL);
     if (vmm->kernel == NULL)
         return;
     mm_vmm_note_tags(vmm, gives_tags(tables));
@@ -157,8 +158,10 @@ void mm_vmm_set_sources(struct mm_vmm *vmm, const struct mm_frame_source *tables
 
 void mm_vmm_set_window(struct mm_vmm *vmm, const struct mm_window *window)
 {
-    if (mm_vmm_is_made(vmm) && window != NULL)
-        vmm->window = window;
+    if (!mm_vmm_is_made(vmm) || window == NULL)
+        return;
+    vmm->window = window;
+    mm_sections_forget(vmm, NULL);
 }
 
 /* Does `cpu` have all that `boot` has? Entries made for one must be right on the other. */
@@ -173,9 +176,10 @@ static bool is_one_too_many(const struct mm_vmm *vmm, unsigned cpu)
 {
     struct mm_cpuset online;
 
-    (void)mm_cpuset_read(&vmm->online, &online);
+    if (vmm->cpu_mask != 0 || !mm_cpuset_read(&vmm->online, vmm->cpu_count, &online))
+        return false;
     online.bits[cpu / 64] &= ~(UINT64_C(1) << cpu % 64);
-    return vmm->cpu_mask == 0 && mm_cpuset_read(&online, &online);
+    return mm_cpuset_read(&online, vmm->cpu_count, &online);
 }
 
 enum mm_err mm_cpu_init(struct mm_vmm *vmm, unsigned cpu)

@@ -95,15 +95,18 @@ static inline bool mm_cpuset_has(const struct mm_cpuset *set, unsigned cpu)
     return (mm_load_acquire_u64(&set->bits[cpu / 64]) >> cpu % 64 & 1) != 0;
 }
 
-/* Copy `set`; true if anybody is in it. */
-static inline bool mm_cpuset_read(const struct mm_cpuset *set, struct mm_cpuset *out)
+/* Copy `set`, in which there are only CPUs below `cpus`; true if anybody is in it. */
+static inline bool mm_cpuset_read(const struct mm_cpuset *set, unsigned cpus, struct mm_cpuset *out)
 {
+    unsigned words = (cpus + 63) / 64;
     uint64_t any = 0;
 
-    for (unsigned i = 0; i < MM_CPUS_MAX / 64; i++) {
+    for (unsigned i = 0; i < words; i++) {
         out->bits[i] = mm_load_acquire_u64(&set->bits[i]);
         any |= out->bits[i];
     }
+    for (unsigned i = words; any != 0 && i < MM_CPUS_MAX / 64; i++)
+        out->bits[i] = 0;
     return any != 0;
 }
 
