@@ -351,8 +351,9 @@ SELFTEST(vmm_fails_whole_at_every_table)
     scarce.real = mm_default.vmm.tables;
     snapshot_take(&snapshot_before);
     for (; err == MM_ERR_NO_MEMORY && failures < 20; failures++) {
+        scarce.until_failure = UINT32_MAX;
+        mm_vmm_set_sources(&mm_default.vmm, &source, &mm_default.pmm); /* takes one, to see */
         scarce.until_failure = failures;
-        mm_vmm_set_sources(&mm_default.vmm, &source, &mm_default.pmm);
         err = test_try_map(virt, run, 8 * MM_FRAME_BYTES, MM_PROT_READ);
         mm_vmm_set_sources(&mm_default.vmm, &scarce.real, &mm_default.pmm);
         if (err == MM_ERR_NO_MEMORY)
