@@ -40,7 +40,8 @@ typedef struct {
 #define MM_PTE_PWT     (UINT64_C(1) << 3)
 #define MM_PTE_PCD     (UINT64_C(1) << 4)
 #define MM_PTE_A       (UINT64_C(1) << 5)
-#define MM_PTE_D       (UINT64_C(1) << 6)
+#define MM_PTE_D_BIT   6u
+#define MM_PTE_D       (UINT64_C(1) << MM_PTE_D_BIT)
 #define MM_PTE_PS      (UINT64_C(1) << 7) /* levels 2 and 3: a leaf */
 #define MM_PTE_PAT_4K  (UINT64_C(1) << 7) /* level 1: third bit of the memory type */
 #define MM_PTE_G       (UINT64_C(1) << 8)
@@ -49,8 +50,9 @@ typedef struct {
 #define MM_PTE_ADDR    UINT64_C(0x000ffffffffff000) /* bits 12 to 51 */
 
 /* Bits that the hardware ignores in a present leaf and libmm uses. */
-#define MM_PTE_OWN_SHIFT   9u                  /* bits 9, 10: whose frame it is; 0 = borrowed */
-#define MM_PTE_SAVED_DIRTY (UINT64_C(1) << 58) /* D while W = 0 (I3) */
+#define MM_PTE_OWN_SHIFT       9u /* bits 9, 10: whose frame it is; 0 = borrowed */
+#define MM_PTE_SAVED_DIRTY_BIT 58u
+#define MM_PTE_SAVED_DIRTY     (UINT64_C(1) << MM_PTE_SAVED_DIRTY_BIT) /* D while W = 0 (I3) */
 
 /* ---- geometry ---- */
 
@@ -295,15 +297,44 @@ static inline bool mm_pte_settled(mm_pte_t leaf)
 
 /* ---- changing ---- */
 
-/* The same leaf with other rights; type, frame, A, G and software bits stay; D obeys I3. */
-static inline mm_pte_t mm_pte_with_prot(mm_pte_t leaf, unsigned prot)
-{
-    uint64_t from = (prot & MM_PROT_WRITE) != 0 ? MM_PTE_SAVED_DIRTY : MM_PTE_D;
-    uint64_t to = (MM_PTE_SAVED_DIRTY | MM_PTE_D) ^ from;
-    uint64_t dirty = (leaf.bits & from) != 0 ? to : 0;
-    uint64_t kept = leaf.bits & ~(MM_PTE_W | MM_PTE_U | MM_PTE_NX | from);
+/* Other rights for leaves: made once, used for many. Masks and shifts, no branches. */
+struct mm_pte_change {
+    uint64_t keep, set;        /* bits of the leaf, bits of the new rights */
+    uint64_t from;             /* the dirty mark of the one kind ... */
+    unsigned from_bit, to_bit; /* ... becomes that of the other (I3) */
+    uint64_t denies;           /* rights that are a 1, of which some are taken away */
+    uint64_t forbids;          /* no-execute, if it is set */
+};
 
-    return (mm_pte_t){kept | dirty | mm_pte_prot_bits(prot)};
+static inline struct mm_pte_change mm_pte_change_to(unsigned prot)
+{
+    bool writes = (prot & MM_PROT_WRITE) != 0;
+    uint64_t set = mm_pte_prot_bits(prot);
+    uint64_t from = writes ? MM_PTE_SAVED_DIRTY : MM_PTE_D;
+
+    return (struct mm_pte_change){
+        .keep = ~(MM_PTE_W | MM_PTE_U | MM_PTE_NX | from),
+        .set = set,
+        .from = from,
+        .from_bit = writes ? MM_PTE_SAVED_DIRTY_BIT : MM_PTE_D_BIT,
+        .to_bit = writes ? MM_PTE_D_BIT : MM_PTE_SAVED_DIRTY_BIT,
+        .denies = (MM_PTE_W | MM_PTE_U) & ~set,
+        .forbids = MM_PTE_NX & set,
+    };
+}
+
+/* The same leaf with other rights; type, frame, A, G and software bits stay; D obeys I3. */
+static inline mm_pte_t mm_pte_changed(mm_pte_t leaf, const struct mm_pte_change *change)
+{
+    uint64_t dirty = (leaf.bits & change->from) >> change->from_bit << change->to_bit;
+
+    return (mm_pte_t){(leaf.bits & change->keep) | change->set | dirty};
+}
+
+/* Does that deny what the leaf granted? */
+static inline bool mm_pte_loses(mm_pte_t leaf, const struct mm_pte_change *change)
+{
+    return ((leaf.bits & change->denies) | (~leaf.bits & change->forbids)) != 0;
 }
 
 /* Child `index` at level - 1 of a leaf that is split: same rights, type, A, D; the memory-type bit
@@ -326,14 +357,6 @@ static inline mm_pte_t mm_pte_split(mm_pte_t leaf, unsigned level, unsigned inde
 #define MM_TRANSITION_FLUSH 1u /* the old translation may be cached: flush */
 #define MM_TRANSITION_BREAK 2u /* must go through not-present and a flush first */
 #define MM_TRANSITION_AD    4u /* the hardware may set A or D meanwhile: use a locked exchange */
-
-/* Between two leaves of one frame: does `after` deny what `before` granted? */
-static inline bool mm_pte_loses(mm_pte_t before, mm_pte_t after)
-{
-    uint64_t granted = MM_PTE_W | MM_PTE_U;
-
-    return ((before.bits & ~after.bits & granted) | (after.bits & ~before.bits & MM_PTE_NX)) != 0;
-}
 
 /*
  * x86_64 caches no absent translations, so adding needs nothing (SDM vol. 3A, 4.10.2.3). Granting

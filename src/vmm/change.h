@@ -33,7 +33,8 @@ struct mm_change {
     bool cut;        /* a large page sticks out of the span */
     unsigned budget; /* tables that may still be entered or removed */
     struct mm_way way;
-    uint64_t reserved; /* bits of a sound leaf of level 1 */
+    uint64_t reserved;   /* bits of a leaf of level 1 */
+    uint64_t reserved_2; /* and of level 2 */
     struct mm_subtree subtree;
 };
 

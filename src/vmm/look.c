@@ -124,6 +124,11 @@ MM_INLINE enum mm_err look_level(struct mm_change *change, const struct mm_table
     while (err == MM_OK && !change->paused && mm_way_goes_on(&change->way, end)) {
         mm_pte_t entry = mm_pte_load(&table->entry[mm_pt_index(mm_virt(change->way.virt), level)]);
 
+        if (level == 2 && mm_pte_is_sound_leaf(entry, change->reserved_2, 2) &&
+            mm_way_has_whole(&change->way, 2) && (change->prot & ~rights) == 0) {
+            mm_way_advance(&change->way, mm_pt_bytes(2)); /* the common one */
+            continue;
+        }
         if (mm_pte_is_table(entry, level) && !mm_entry_is_damaged(paging, entry, level)) {
             err = look_table(change, entry, level, rights, below);
             continue;

@@ -105,7 +105,8 @@ static void plan_missing(struct mapping *m, unsigned level)
     }
     while (mm_way_goes_on(&m->way, last)) {
         if (leaf_fits(m, level - 1))
-            step(m, mm_pt_bytes(level - 1));
+            step(m, (uint64_t)run_of(m, mm_pt_index(mm_virt(m->way.virt), level - 1), level - 1)
+                        << mm_pt_shift(level - 1));
         else
             plan_missing(m, level - 1);
     }

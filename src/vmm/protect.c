@@ -18,62 +18,46 @@
 #include "change.h"
 
 /* The hardware may set marks in the entry until the exchange. */
-static mm_pte_t exchange(mm_pte_t *slot, mm_pte_t before, unsigned prot)
+static void exchange(mm_pte_t *slot, mm_pte_t before, const struct mm_pte_change *to)
 {
-    while (!mm_pte_compare_swap(slot, &before, mm_pte_with_prot(before, prot)))
+    while (!mm_pte_compare_swap(slot, &before, mm_pte_changed(before, to)))
         ; /* accessed or dirty was set */
-    return before;
 }
 
-MM_INLINE void rewrite(mm_pte_t *slot, mm_pte_t before, unsigned prot, bool watched)
+MM_INLINE void rewrite(mm_pte_t *slot, mm_pte_t before, const struct mm_pte_change *to,
+                       bool watched)
 {
     if (!watched || mm_pte_settled(before))
-        mm_pte_store(slot, mm_pte_with_prot(before, prot));
+        mm_pte_store(slot, mm_pte_changed(before, to));
     else
-        (void)exchange(slot, before, prot);
+        exchange(slot, before, to);
 }
 
-/* Pages whose flushes are gathered one by one; returns how many were done. */
-static unsigned protect_few(struct mm_change *change, mm_pte_t *entry, unsigned pages)
+/* The pages from `first` on; what got stricter is gathered, if `gathers`. Returns how many were done. */
+MM_INLINE unsigned protect_pages(struct mm_change *change, mm_pte_t *entry, unsigned first,
+                                 unsigned pages, const bool gathers)
 {
     struct mm_gather *gather = change->gather;
-    unsigned i;
-
-    for (i = 0; i < pages && (gather->flags & MM_GATHER_EVERYTHING) == 0; i++) {
-        mm_pte_t before = mm_pte_load(&entry[i]);
-        mm_pte_t after = mm_pte_with_prot(before, change->prot);
-
-        if (!mm_pte_is_sound_leaf(before, change->reserved, 1)) {
-            if (mm_pte_is_present(before))
-                break;
-            continue;
-        }
-        if (after.bits == before.bits)
-            continue;
-        rewrite(&entry[i], before, change->prot, change->watched);
-        if (mm_pte_loses(before, after))
-            mm_gather_page(gather, change->way.virt + ((uint64_t)i << MM_FRAME_SHIFT),
-                           MM_FRAME_BYTES);
-    }
-    return i;
-}
-
-/* Everything is flushed in the end. */
-static unsigned protect_many(struct mm_change *change, mm_pte_t *entry, unsigned first,
-                             unsigned pages)
-{
     uint64_t reserved = change->reserved;
-    unsigned prot = change->prot;
+    const struct mm_pte_change to = mm_pte_change_to(change->prot);
     bool watched = change->watched;
     unsigned i;
 
     for (i = first; i < pages; i++) {
         mm_pte_t before = mm_pte_load(&entry[i]);
 
-        if (mm_pte_is_sound_leaf(before, reserved, 1))
-            rewrite(&entry[i], before, prot, watched);
-        else if (mm_pte_is_present(before))
-            break;
+        if (!mm_pte_is_sound_leaf(before, reserved, 1)) {
+            if (mm_pte_is_present(before))
+                break;
+            continue;
+        }
+        rewrite(&entry[i], before, &to, watched);
+        if (gathers && mm_pte_loses(before, &to)) {
+            mm_gather_page(gather, change->way.virt + ((uint64_t)i << MM_FRAME_SHIFT),
+                           MM_FRAME_BYTES);
+            if ((gather->flags & MM_GATHER_EVERYTHING) != 0)
+                return i + 1;
+        }
     }
     return i;
 }
@@ -83,11 +67,13 @@ static enum mm_err protect_1(struct mm_change *change, struct mm_table *table, u
     unsigned first = mm_pt_index(mm_virt(change->way.virt), 1);
     unsigned pages = mm_way_pages(&change->way, first);
     mm_pte_t *entry = &table->entry[first];
-    unsigned done = protect_few(change, entry, pages);
+    unsigned done = 0;
 
     (void)rights;
-    if (done < pages && (change->gather->flags & MM_GATHER_EVERYTHING) != 0)
-        done = protect_many(change, entry, done, pages);
+    if ((change->gather->flags & MM_GATHER_EVERYTHING) == 0)
+        done = protect_pages(change, entry, 0, pages, true);
+    if ((change->gather->flags & MM_GATHER_EVERYTHING) != 0)
+        done = protect_pages(change, entry, done, pages, false);
     mm_way_advance_pages(&change->way, done);
     return done == pages ? MM_OK : mm_change_refuse_damage(change, entry[done], 1);
 }
@@ -95,15 +81,13 @@ static enum mm_err protect_1(struct mm_change *change, struct mm_table *table, u
 static enum mm_err protect_leaf(struct mm_change *change, mm_pte_t *slot, mm_pte_t before,
                                 unsigned level)
 {
-    mm_pte_t after = mm_pte_with_prot(before, change->prot);
+    const struct mm_pte_change to = mm_pte_change_to(change->prot);
 
     if (!mm_way_has_whole(&change->way, level))
         return mm_fail(change->fail, MM_ERR_AGAIN, change->way.virt, level, before);
-    if (after.bits != before.bits) {
-        rewrite(slot, before, change->prot, change->watched);
-        if (mm_pte_loses(before, after))
-            mm_gather_page(change->gather, change->way.virt, mm_pt_bytes(level));
-    }
+    rewrite(slot, before, &to, change->watched);
+    if (mm_pte_loses(before, &to))
+        mm_gather_page(change->gather, change->way.virt, mm_pt_bytes(level));
     mm_way_advance(&change->way, mm_pt_bytes(level));
     return MM_OK;
 }

@@ -357,6 +357,7 @@ static enum mm_err change_flushed(struct mm_change *change)
 enum mm_err mm_range_change(struct mm_change *change, struct mm_gather *gather)
 {
     change->reserved = mm_pt_reserved_leaf(1, change->space->vmm->paging.phys_bits);
+    change->reserved_2 = mm_pt_reserved_leaf(2, change->space->vmm->paging.phys_bits);
     change->gather = gather;
     return gather != NULL ? change_gathered(change) : change_flushed(change);
 }

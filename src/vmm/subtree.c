@@ -269,18 +269,20 @@ uint64_t mm_tables_lock_all(struct mm_section *section, mm_phys_t frame, unsigne
     return tables;
 }
 
-void mm_tables_unlock_stray(struct mm_section *section, mm_phys_t frame, unsigned level)
+void mm_tables_unlock_stray(struct mm_section *section, mm_phys_t frame, unsigned level,
+                            uint64_t tables)
 {
     const struct mm_vmm *vmm = section->space->vmm;
     struct mm_table table = {.frame = frame};
 
-    if (level > 1) {
+    if (tables > 1) {
         table.entry = mm_table_map_known(vmm->window, frame);
         for (unsigned i = 0; i < mm_pt_entries(level); i++) {
             mm_pte_t entry = mm_pte_load(&table.entry[i]);
 
             if (mm_pte_is_table(entry, level) && !mm_entry_is_damaged(&vmm->paging, entry, level))
-                mm_tables_unlock_stray(section, mm_pte_phys(entry, level), level - 1);
+                mm_tables_unlock_stray(section, mm_pte_phys(entry, level), level - 1,
+                                       level > 2 ? UINT64_MAX : 1);
         }
         mm_table_unmap(vmm->window, table.entry);
     }

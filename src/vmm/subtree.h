@@ -294,7 +294,8 @@ void mm_subtree_prune(struct mm_subtree *subtree, uint64_t virt, struct mm_gathe
 /* Lock a table of `level` and all below it; with `locked` they are. Counts them. */
 uint64_t mm_tables_lock_all(struct mm_section *section, mm_phys_t frame, unsigned level,
                             bool locked);
-/* And let go of them: they are not linked any more. */
-void mm_tables_unlock_stray(struct mm_section *section, mm_phys_t frame, unsigned level);
+/* And let go of them, `tables` or fewer: they are not linked any more. */
+void mm_tables_unlock_stray(struct mm_section *section, mm_phys_t frame, unsigned level,
+                            uint64_t tables);
 
 #endif

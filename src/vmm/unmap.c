@@ -71,8 +71,9 @@ static bool remove_whole(struct mm_change *change, struct mm_table *table, mm_pt
     mm_table_count(table, 0u - 1);
     mm_tables_removed(space, tables);
     mm_gather_everything(change->gather);
-    mm_gather_table(change->gather, frame, level - 1, change->way.virt, mm_pt_bytes(level));
-    mm_tables_unlock_stray(section, frame, level - 1);
+    mm_gather_table(change->gather, frame, tables > 1 ? level - 1 : 0, change->way.virt,
+                    mm_pt_bytes(level));
+    mm_tables_unlock_stray(section, frame, level - 1, tables);
     mm_way_advance(&change->way, mm_pt_bytes(level));
     return true;
 }

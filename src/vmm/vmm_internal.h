@@ -375,7 +375,7 @@ static inline bool mm_gather_has_work(const struct mm_gather *gather)
 
 void mm_gather_page(struct mm_gather *gather, uint64_t virt, uint64_t bytes);
 /* A table that is linked nowhere any more and covered [virt, virt + bytes), with all below it:
- * `level` is its own, or 0 if it is empty. */
+ * `level` is its own, or 0 if no table hangs below it. */
 void mm_gather_table(struct mm_gather *gather, mm_phys_t table, unsigned level, uint64_t virt,
                      uint64_t bytes);
 void mm_gather_everything(struct mm_gather *gather);
