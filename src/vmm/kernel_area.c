@@ -11,7 +11,7 @@
  * Invariants  I1 each span of the arena that is ours is mapped in full, its guard not at all
  *             I2 frames go back to the PMM after the flush, addresses after both
  * Locking     None of its own; arena, space and PMM lock for themselves, one after the other.
- * Cost        That of the calls it makes: O(spans) + O(pages).
+ * Cost        That of the calls it makes: O(log spans) + O(pages).
  * Rejected    A list of mappings in struct mm_kernel_area: the same facts twice.
  */
 #include "mm/kernel_area.h"
@@ -98,7 +98,8 @@ static bool piece_find(struct mm_kernel_area *area, mm_virt_t virt, struct mm_ar
 {
     uint64_t page = mm_align_down(virt.raw, MM_FRAME_BYTES);
 
-    return mm_arena_find(area->arena, virt, out) == MM_OK && !out->guard && out->start.raw == page;
+    return mm_arena_find(area->arena, virt, out) == MM_OK && out->state == MM_ARENA_TAKEN &&
+           !out->guard && out->start.raw == page;
 }
 
 /* Unmap a piece; `frames` go to `release` after the flush, if there are any. */
