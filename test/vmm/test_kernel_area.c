@@ -212,6 +212,53 @@ TEST(kmap_gives_rights_and_type_and_an_unmapped_guard)
     check_all();
 }
 
+/* The type stands in other bits of large pages: both positions, read back by libmm's walk and by
+ * the machine's. */
+TEST(kmap_of_each_type_decodes_alike_on_every_page_size)
+{
+    static const uint64_t sizes[] = {PAGE, MIB(2), GIB(1)};
+
+    for (unsigned i = 0; i < 3 * 6; i++) {
+        enum mm_memtype type = (enum mm_memtype)(i % 6);
+        struct mm_translation got;
+        void *pointer = NULL;
+
+        mm_test_row("size and type", i);
+        begin(GIB(16));
+        CHECK_OK(mm_kmap(&t.area, mm_phys(GIB(8)), sizes[i / 6], type, &pointer));
+        for (uint64_t at = 0; at < 2; at++) { /* the first byte and the last */
+            mm_virt_t virt = mm_virt(raw(pointer) + at * (sizes[i / 6] - 1));
+
+            CHECK_OK(mm_space_translate(&t.space, virt, &got, NULL));
+            CHECK_EQ(got.leaf_bytes, sizes[i / 6]);
+            CHECK_EQ(got.type, type);
+            CHECK_EQ(got.phys.raw, GIB(8) + at * (sizes[i / 6] - 1));
+            CHECK_EQ(fake_probe(virt).type, type);
+            CHECK_EQ(fake_probe(virt).phys.raw, got.phys.raw);
+        }
+        CHECK_OK(mm_kunmap(&t.area, pointer));
+        check_all();
+    }
+}
+
+/* 4 MiB at a 2 MiB boundary, behind something small: two large pages and nothing else. */
+TEST(kmap_of_four_mib_is_two_large_pages)
+{
+    struct mm_space_stats stats;
+    void *small = NULL, *large = NULL;
+
+    begin(GIB(1));
+    CHECK_OK(mm_kmap(&t.area, mm_phys(HPET), 64, MM_MEMTYPE_UC, &small));
+    CHECK_OK(mm_kmap(&t.area, mm_phys(GIB(4) + MIB(2)), MIB(4), MM_MEMTYPE_WC, &large));
+    mm_space_get_stats(&t.space, &stats);
+    CHECK_EQ(stats.leaf_2m, 2);
+    CHECK_EQ(stats.leaf_4k, 1);
+    CHECK_EQ(raw(large) % MIB(2), 0);
+    CHECK_OK(mm_kunmap(&t.area, large));
+    CHECK_OK(mm_kunmap(&t.area, small));
+    check_all();
+}
+
 TEST(kmap_uses_large_pages_where_size_and_address_allow)
 {
     static const struct {
@@ -386,6 +433,31 @@ TEST(kunmap_flushes_every_cpu_before_the_address_is_used_again)
         CHECK_EQ(fake_read64(mm_virt_of(again)).phys.raw, HPET + PAGE);
     }
     fake_cpu_set(0);
+    check_all();
+}
+
+/* With a quarantine the address is not used again soon, and a stale pointer is no device. */
+TEST(kunmap_leaves_an_address_that_faults)
+{
+    void *pointer = NULL, *again = NULL;
+    struct mm_arena_info info;
+
+    begin(MIB(16));
+    struct mm_arena_config config = {.range = {mm_virt(AREA), MIB(16)},
+                                     .span = t.span,
+                                     .span_count = 8,
+                                     .quarantine_bytes = MIB(1)};
+    CHECK_OK(mm_arena_init(&t.arena, &config));
+    CHECK_OK(mm_kmap(&t.area, mm_phys(HPET), PAGE, MM_MEMTYPE_UC, &pointer));
+    CHECK_OK(mm_kunmap(&t.area, pointer));
+    CHECK_ERR(mm_kunmap(&t.area, pointer), MM_ERR_MISUSE);
+    check_reported("not what mm_kmap() gave");
+    CHECK_OK(mm_kmap(&t.area, mm_phys(HPET + PAGE), PAGE, MM_MEMTYPE_UC, &again));
+    CHECK(again != pointer);
+    CHECK_EQ(fake_probe(mm_virt_of(pointer)).fault, FAKE_NOT_PRESENT);
+    CHECK_OK(mm_arena_find(&t.arena, mm_virt_of(pointer), &info));
+    CHECK_EQ(info.state, MM_ARENA_QUARANTINED);
+    CHECK_OK(mm_kunmap(&t.area, again));
     check_all();
 }
 
