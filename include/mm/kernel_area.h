@@ -1,5 +1,5 @@
 /*
- * mm/kernel_area.h - virtual memory for the kernel: devices and DMA.
+ * mm/kernel_area.h - virtual memory for the kernel: devices, DMA, scattered memory, stacks.
  *
  * Joins the kernel space (page tables), an arena (addresses) and the PMM (frames).
  * Context of all calls: as the calls of mm/vmm.h; those that release may wait.
@@ -20,7 +20,7 @@ extern "C" {
 struct mm_kernel_area {
     struct mm_space *space; /* the kernel space */
     struct mm_arena *arena;
-    struct mm_pmm *pmm; /* for DMA memory */
+    struct mm_pmm *pmm; /* for all but devices */
 };
 
 /*
@@ -77,6 +77,32 @@ MM_NODISCARD enum mm_err mm_dma_alloc(struct mm_kernel_area *area,
 /* Give it back, as mm_dma_alloc() filled it: unmapped, flushed, then freed. Returns MM_OK
  * | MM_ERR_MISUSE (reported; nothing changed). May wait. */
 enum mm_err mm_dma_free(struct mm_kernel_area *area, const struct mm_dma *dma);
+
+/*
+ * Memory in one piece of addresses, of frames from anywhere: what is too large to be found in one
+ * piece of RAM. 2 MiB at a time where the PMM has them, and mapped as large pages then; frame by
+ * frame where it does not. Readable and writable, cached, never executable unless
+ * mm_space_protect() says so; one unmapped guard page on either side. The frames belong to the
+ * area until mm_vfree().
+ *
+ * @flags   MM_FRAME_ZERO (a root with the kernel area must be loaded) or 0
+ * @out     the first byte, page-aligned; untouched on error
+ * Returns  MM_OK | MM_ERR_BAD_ARG (bytes 0, flags; no kernel area, no PMM) | MM_ERR_NO_MEMORY
+ *          | MM_ERR_NO_ADDRESS | MM_ERR_EXISTS (somebody mapped something there past the arena)
+ *          | MM_ERR_LIMIT | MM_ERR_WINDOW | MM_ERR_GONE (the space)
+ * Context  as mm_space_map(); of more than 64 frames or pieces of 2 MiB it may wait, when it fails.
+ *          Zeroing runs with interrupts as they are
+ * Cost     O(pages + log spans), 64 frames or pieces at a time. One frame of bookkeeping for every 509 frames or pieces of 2 MiB,
+ *          from where the space has its tables
+ */
+MM_NODISCARD enum mm_err mm_vmalloc(struct mm_kernel_area *area, uint64_t bytes, uint32_t flags,
+                                    void **out);
+
+/* Give it back, by the pointer that mm_vmalloc() gave: unmapped, flushed once, then freed. Returns
+ * MM_OK | MM_ERR_MISUSE (reported: another pointer, or somebody else unmapped pages of it; nothing
+ * changed) | MM_ERR_CORRUPT (reported: its bookkeeping is overwritten; nothing changed). May wait.
+ * Cannot fail for want of memory. */
+enum mm_err mm_vfree(struct mm_kernel_area *area, void *pointer);
 
 #ifdef __cplusplus
 }
