@@ -71,8 +71,8 @@ struct mm_arena {
     const struct mm_window *window;        /* (C) through which those frames are reached */
     struct mm_arena_span *lent;            /* (C) spans to start with */
     uint64_t lent_count;                   /* (C) */
-    uint64_t quarantine_limit_bytes;       /* (C) */
-    uint64_t seal;                         /* (C) of the five above */
+    uint64_t quarantine_limit_bytes;       /* (L) */
+    uint64_t seal;                         /* (L) of the five above */
     struct mm_arena_span edge[2];          /* (L) two more, for what is outside */
 };
 
@@ -164,6 +164,10 @@ MM_NODISCARD enum mm_err mm_arena_grow(struct mm_arena *arena, mm_virt_t start, 
  *          also MM_ERR_NO_MEMORY | MM_ERR_WINDOW, as mm_arena_take()
  */
 MM_NODISCARD enum mm_err mm_arena_cut(struct mm_arena *arena, mm_virt_t start, uint64_t bytes);
+
+/* Change quarantine_bytes, of the arena of mm_start() for example, which begins with 0. What is too
+ * much then leaves with what is given back next; with 0, at once, as by mm_arena_drain(). */
+void mm_arena_set_quarantine(struct mm_arena *arena, uint64_t bytes);
 
 /* End all quarantine. O(log spans) for each span that was in it; the lock is released now and
  * then. */

@@ -129,6 +129,20 @@ void mm_arena_drain(struct mm_arena *arena)
     }
 }
 
+void mm_arena_set_quarantine(struct mm_arena *arena, uint64_t bytes)
+{
+    mm_lock_guard_t guard;
+
+    if (arena == NULL)
+        return;
+    guard = mm_lock_take(&arena->lock);
+    arena->quarantine_limit_bytes = bytes;
+    arena->seal = mm_arena_seal(arena);
+    mm_lock_release(&arena->lock, guard);
+    if (bytes == 0)
+        mm_arena_drain(arena);
+}
+
 /* ---- queries ---- */
 
 static void info_fill(const struct mm_arena_span *span, struct mm_arena_info *out)

@@ -11,7 +11,7 @@
  *             an address believes no link with another seal.
  * Invariants  A6 of arena_internal.h
  *             N1 a grown frame is found by its own address
- *             N2 what is (C) in struct mm_arena hashes to `seal`
+ *             N2 what never changes in struct mm_arena, and the limit of quarantine, hash to `seal`
  * Locking     arena->lock; mm_span_more() takes it. The frame source is called without it.
  * Cost        O(1) for a node; O(log frames) for a frame, and to tell whose a node is. A new frame
  *             is cut up before the lock is taken.

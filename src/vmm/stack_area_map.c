@@ -104,8 +104,7 @@ static bool slot_frames(const struct mm_stacks *stacks, uint32_t slot, mm_phys_t
         struct mm_translation page;
 
         if (mm_space_translate(stacks->area->space, mm_virt_add(low, (uint64_t)i << MM_FRAME_SHIFT),
-                               &page, NULL) != MM_OK ||
-            page.leaf_bytes != MM_FRAME_BYTES)
+                               &page, NULL) != MM_OK)
             return false;
         frame[i] = page.phys;
     }

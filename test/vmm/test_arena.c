@@ -188,6 +188,37 @@ TEST(arena_takes_the_lowest_gap_that_fits)
     CHECK_EQ(mm_arena_check(&t.arena, NULL), 0);
 }
 
+/* 70 gaps of one page that are aligned to nothing, one at 280 that is aligned to four pages, and four
+ * pages that begin at 301: */
+static void begin_misaligned_gaps(bool far)
+{
+    fixture_grow(&t, 0, 400, 8, 0);
+    for (uint64_t page = 0; page < 400; page++) {
+        bool gap =
+            (page < 280 && page % 4 == 1) || page == 280 || (far && page >= 301 && page < 305);
+
+        if (!gap)
+            CHECK_OK(take_at(&t, page * PAGE, 1));
+    }
+}
+
+TEST(arena_take_looks_at_64_gaps_and_then_for_a_longer_one)
+{
+    struct mm_arena_request request = {.bytes = PAGE, .align_bytes = 4 * PAGE};
+    mm_virt_t virt = mm_virt(0);
+
+    begin_misaligned_gaps(true);
+    CHECK_OK(mm_arena_take(&t.arena, &request, &virt));
+    CHECK_EQ(virt.raw, 304 * PAGE);
+    CHECK_OK(mm_arena_take(&t.arena, &request, &virt)); /* none is longer now */
+    CHECK_EQ(virt.raw, 280 * PAGE);
+    CHECK_ERR(mm_arena_take(&t.arena, &request, &virt), MM_ERR_NO_ADDRESS);
+    begin_misaligned_gaps(false);
+    CHECK_OK(mm_arena_take(&t.arena, &request, &virt));
+    CHECK_EQ(virt.raw, 280 * PAGE);
+    CHECK_EQ(mm_arena_check(&t.arena, NULL), 0);
+}
+
 TEST(arena_take_exact_fails_where_a_guard_lies)
 {
     struct mm_arena_request guarded = {

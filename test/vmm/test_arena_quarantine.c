@@ -150,6 +150,30 @@ TEST(arena_drain_ends_all_quarantine)
     mm_arena_drain(NULL);
 }
 
+TEST(arena_quarantine_may_change)
+{
+    fixture_grow(&t, BASE, 16, 8, 0);
+    CHECK_EQ(must_take(2), AT(0));
+    give(0);
+    CHECK_EQ(state(0), 0);
+    mm_arena_set_quarantine(&t.arena, 100 * PAGE);
+    for (uint64_t page = 0; page < 12; page += 2)
+        CHECK_EQ(must_take(2), AT(page));
+    for (uint64_t page = 0; page < 10; page += 2)
+        give(page);
+    CHECK_EQ(t.arena.quarantine_count, 5);
+    mm_arena_set_quarantine(&t.arena, 4 * PAGE);
+    CHECK_EQ(t.arena.quarantine_count, 5);
+    CHECK_EQ(mm_arena_check(&t.arena, NULL), 0);
+    give(10);
+    CHECK_EQ(t.arena.quarantine_count, 2);
+    CHECK_EQ(state(10), MM_ARENA_QUARANTINED);
+    mm_arena_set_quarantine(&t.arena, 0);
+    CHECK_EQ(t.arena.quarantine_count, 0);
+    CHECK_EQ(mm_arena_check(&t.arena, NULL), 0);
+    mm_arena_set_quarantine(NULL, 0);
+}
+
 /* One that is larger than the quarantine stays until the next is given back. */
 TEST(arena_keeps_the_last_whatever_its_size)
 {

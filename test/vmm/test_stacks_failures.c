@@ -93,6 +93,7 @@ TEST(stack_that_somebody_unmapped_is_lost_and_told)
     CHECK_EQ(mm_test_report(0)->address, raw(stack.low));
     check_reported("stack was unmapped behind its back");
     CHECK_EQ(stats_now().in_stock, 0);
+    CHECK_EQ(stats_now().in_use, 0);
     for (unsigned i = 0; i < SLOTS - 1; i++)
         CHECK(must_alloc().low != stack.low);
     CHECK_ERR(mm_stack_alloc(&stacks, &stack), MM_ERR_NO_ROOM);
@@ -263,6 +264,41 @@ static bool interrupted(uint64_t skip, unsigned fill)
     check_stacks();
     CHECK_EQ(stats_now().in_use, pending ? 0 : 1);
     return !pending;
+}
+
+static struct mm_stack many[MM_STACK_STOCK];
+
+static void interrupt_fill(void *arg)
+{
+    (void)arg;
+    for (unsigned i = 0; i < MM_STACK_STOCK; i++)
+        must_free(many[i]);
+}
+
+/* The CPU's stock fills while it is being filled: what does not fit goes back to that of all. */
+TEST(stack_refill_may_be_interrupted_by_what_fills_the_stock)
+{
+    bool pending = false;
+
+    for (uint64_t skip = 0; !pending; skip++) {
+        struct mm_stack stack[MM_STACK_STOCK];
+
+        mm_test_row("point", skip);
+        begin_stacks();
+        for (unsigned i = 0; i < MM_STACK_STOCK; i++)
+            stack[i] = must_alloc();
+        for (unsigned i = 0; i < MM_STACK_STOCK; i++)
+            many[i] = must_alloc();
+        for (unsigned i = 0; i < MM_STACK_STOCK; i++)
+            must_free(stack[i]);
+        mm_stacks_cpu_exit(&stacks, 0);
+        fake_interrupt_once(interrupt_fill, NULL, skip);
+        (void)must_alloc();
+        pending = fake_interrupt_pending();
+        fake_interrupt_set(NULL, NULL);
+        check_stacks();
+        CHECK_EQ(stats_now().in_use, pending ? 1 + MM_STACK_STOCK : 1);
+    }
 }
 
 TEST(stack_alloc_and_free_may_be_interrupted_by_themselves)
