@@ -161,6 +161,19 @@ TEST(arena_check_ends_whatever_is_overwritten)
     CHECK_EQ(mm_arena_check(&t.arena, NULL), 0);
 }
 
+/* Spans without frames sort behind themselves. */
+TEST(arena_check_ends_in_a_circle)
+{
+    begin();
+    for (unsigned i = 0; i < LENT; i++) {
+        mm_test_row("span", i);
+        t.span[i].frames = 0;
+        t.span[i].child[1] = &t.span[i];
+        CHECK(mm_arena_check(&t.arena, NULL) != 0);
+        t = image;
+    }
+}
+
 /* ---- what is told ---- */
 
 static struct mm_report told[16];
