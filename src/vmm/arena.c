@@ -53,8 +53,9 @@ static enum mm_err take_once(struct mm_arena *arena, const struct mm_arena_reque
                              struct mm_span_want *want, mm_virt_t *out)
 {
     struct mm_arena_span *span;
+    struct mm_span_path path;
     uint64_t first;
-    enum mm_err err = mm_span_place(arena, want, &first);
+    enum mm_err err = mm_span_place(arena, want, &path, &first);
 
     if (err != MM_OK)
         return err;
@@ -66,7 +67,10 @@ static enum mm_err take_once(struct mm_arena *arena, const struct mm_arena_reque
     span->guard_before = want->before & MM_ARENA_GUARD_MAX;
     span->guard_after = want->after & MM_ARENA_GUARD_MAX;
     span->cookie = request->cookie;
-    mm_span_insert(arena, span);
+    if (path.depth != 0)
+        mm_span_insert_before(arena, &path, span);
+    else
+        mm_span_insert(arena, span);
     arena->span_count++;
     arena->taken_bytes += want->total << MM_FRAME_SHIFT;
     *out = mm_virt(mm_span_user(span) << MM_FRAME_SHIFT);

@@ -107,6 +107,9 @@ uint64_t mm_span_largest_gap(const struct mm_arena *arena);
 /* The way to the span that holds `frame`; false, and no span at its end, if there is none. */
 bool mm_span_path(const struct mm_arena *arena, uint64_t frame, struct mm_span_path *path);
 
+/* The way to the lowest span with a gap of `need` frames before it; false if there is none. */
+bool mm_span_path_gap(const struct mm_arena *arena, uint32_t need, struct mm_span_path *path);
+
 /* The way to the taken span whose owner knows it by `start`, a byte address. */
 bool mm_span_path_user(const struct mm_arena *arena, uint64_t start, struct mm_span_path *path);
 
@@ -123,6 +126,10 @@ void mm_span_path_touch(struct mm_arena *arena, struct mm_span_path *path);
 
 /* Put in a span whose frames are free; take out the one at the end of the path. */
 void mm_span_insert(struct mm_arena *arena, struct mm_arena_span *span);
+
+/* The same in the gap before the span at the end of the path, which is lost. */
+void mm_span_insert_before(struct mm_arena *arena, struct mm_span_path *path,
+                           struct mm_arena_span *span);
 void mm_span_erase(struct mm_arena *arena, struct mm_span_path *path);
 
 /* ---- arena_node.c ---- */
@@ -177,10 +184,11 @@ struct mm_span_want {
 MM_NODISCARD enum mm_err mm_span_want(const struct mm_arena_request *request,
                                       struct mm_span_want *want);
 
-/* Where it is to start, guard included. MM_OK | MM_ERR_AGAIN (let go of the lock, and go on)
+/* Where it is to start, guard included, and the way to the span behind it, if there was one to be had
+ * for nothing: else path->depth is 0. MM_OK | MM_ERR_AGAIN (let go of the lock, and go on)
  * | MM_ERR_NO_ADDRESS | MM_ERR_EXISTS */
 MM_NODISCARD enum mm_err mm_span_place(struct mm_arena *arena, struct mm_span_want *want,
-                                       uint64_t *first);
+                                       struct mm_span_path *path, uint64_t *first);
 
 /*
  * Make [first, end) free of quarantine. MM_OK | MM_ERR_AGAIN (there is more of it) | MM_ERR_EXISTS |

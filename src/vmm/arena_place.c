@@ -62,14 +62,25 @@ static bool gap_fit(const struct mm_arena_span *span, const struct mm_span_want 
     return true;
 }
 
+/* The lowest gap that is long enough and was not looked at. */
+static const struct mm_arena_span *gap_next(const struct mm_arena *arena,
+                                            const struct mm_span_want *want, uint32_t need,
+                                            struct mm_span_path *path)
+{
+    if (want->from == 0)
+        return mm_span_path_gap(arena, need, path) ? mm_span_path_end(path) : NULL;
+    path->depth = 0;
+    return mm_span_gap_from(arena, want->from, need);
+}
+
 /* The next few gaps that are long enough. */
 static enum mm_err place_slice(const struct mm_arena *arena, struct mm_span_want *want,
-                               uint64_t *first)
+                               struct mm_span_path *path, uint64_t *first)
 {
     uint32_t need = mm_gap_clip(want->total);
 
     for (unsigned i = 0; i < MM_SPAN_BATCH; i++) {
-        const struct mm_arena_span *span = mm_span_gap_from(arena, want->from, need);
+        const struct mm_arena_span *span = gap_next(arena, want, need, path);
 
         if (span == NULL)
             return MM_ERR_NO_ADDRESS;
@@ -81,9 +92,9 @@ static enum mm_err place_slice(const struct mm_arena *arena, struct mm_span_want
 }
 
 static enum mm_err place_lowest(const struct mm_arena *arena, struct mm_span_want *want,
-                                uint64_t *first)
+                                struct mm_span_path *path, uint64_t *first)
 {
-    enum mm_err err = place_slice(arena, want, first);
+    enum mm_err err = place_slice(arena, want, path, first);
     const struct mm_arena_span *span;
 
     if (err != MM_ERR_AGAIN || want->far)
@@ -110,18 +121,20 @@ enum mm_err mm_span_clear(struct mm_arena *arena, uint64_t first, uint64_t end)
     return MM_ERR_AGAIN;
 }
 
-enum mm_err mm_span_place(struct mm_arena *arena, struct mm_span_want *want, uint64_t *first)
+enum mm_err mm_span_place(struct mm_arena *arena, struct mm_span_want *want,
+                          struct mm_span_path *path, uint64_t *first)
 {
     enum mm_err err;
 
     MM_ASSERT_LOCKED(&arena->lock);
+    path->depth = 0;
     if (want->exact) {
         *first = want->at;
         return mm_span_clear(arena, want->at, want->at + want->total);
     }
     if (want->total > (arena->range_bytes - arena->taken_bytes) >> MM_FRAME_SHIFT)
         return MM_ERR_NO_ADDRESS; /* not even without quarantine */
-    err = place_lowest(arena, want, first);
+    err = place_lowest(arena, want, path, first);
     if (err == MM_ERR_NO_ADDRESS && mm_quarantine_pop(arena, MM_SPAN_BATCH)) {
         want->from = 0;
         want->far = false;
