@@ -16,7 +16,8 @@
  *             S4 frames of a slot are single frames of the PMM that are mapped nowhere else
  * Locking     stacks->lock for lists and counts, cpu->lock for the stock of a CPU, never both, and
  *             nothing is called under them. The state: a swap, or a store by who holds the slot.
- * Cost        8 bytes for each slot, 128 for each CPU.
+ * Cost        8 bytes for each slot, 128 for each CPU. Made and dropped from the stock: 19 ns without
+ *             what interrupts off cost; mapped and unmapped: 640 ns, and a flush of every CPU.
  * Rejected    A span of the arena for each stack: its lock would be everybody's. A header in the
  *             stack: a foreign pointer would be followed. The PMM's guard instead of locks: it
  *             saves a few nanoseconds, and others could not take a stack out of a CPU's stock.
