@@ -194,6 +194,12 @@ void mm_gather_flush(struct mm_gather *gather)
     mm_gather_finish(gather, ask ? &others : NULL);
 }
 
+void mm_gather_make_room(struct mm_gather *gather)
+{
+    if (mm_gather_is_crowded(gather))
+        mm_gather_flush(gather);
+}
+
 void mm_gather_frames(struct mm_gather *gather, mm_phys_t first, uint64_t count_frames)
 {
     if (gather == NULL)

@@ -481,8 +481,8 @@ static enum mm_err check_frames(const struct mm_space *space, const struct mm_ma
     return bytes == request->bytes ? MM_OK : MM_ERR_BAD_ARG;
 }
 
-static enum mm_err check_request(const struct mm_space *space, const struct mm_map_request *request,
-                                 struct mm_space_fail *fail)
+enum mm_err mm_map_check(const struct mm_space *space, const struct mm_map_request *request,
+                         struct mm_space_fail *fail)
 {
     uint32_t known = MM_MAP_SMALL | MM_MAP_WX | MM_MAP_NULL | MM_MAP_OWNED | MM_MAP_REPLACE;
     bool combining = request->type == MM_MEMTYPE_WC || request->type == MM_MEMTYPE_WP;
@@ -510,21 +510,27 @@ static enum mm_err check_request(const struct mm_space *space, const struct mm_m
     return MM_OK;
 }
 
+mm_pte_t mm_map_leaf(const struct mm_space *space, const struct mm_map_request *request,
+                     unsigned level)
+{
+    bool global =
+        mm_pt_kernel_half(request->virt) && (space->vmm->paging.flags & MM_PAGING_GLOBAL) != 0;
+
+    return mm_pte_leaf(mm_phys(0), request->prot, request->type, global ? MM_PTE_GLOBAL : 0, level);
+}
+
 static void mapping_begin(struct mapping *m, const struct mm_space *space,
                           const struct mm_map_request *request)
 {
     const struct mm_paging *paging = &space->vmm->paging;
     bool small = (request->flags & MM_MAP_SMALL) != 0;
-    bool kernel_half = mm_pt_kernel_half(request->virt);
-    bool global = kernel_half && (paging->flags & MM_PAGING_GLOBAL) != 0;
 
     m->request = request;
     m->reserve = (struct mm_reserve){{0}, 0};
-    m->user = !kernel_half;
+    m->user = !mm_pt_kernel_half(request->virt);
     m->leaf_levels = small ? 1u << 1 : paging->leaf_levels | 1u << 1;
     for (unsigned level = 1; level <= MM_PT_LEAF_LEVEL_MAX; level++)
-        m->leaf[level] = mm_pte_leaf(mm_phys(0), request->prot, request->type,
-                                     global ? MM_PTE_GLOBAL : 0, level);
+        m->leaf[level] = mm_map_leaf(space, request, level);
 }
 
 enum mm_err mm_space_map(struct mm_space *space, const struct mm_map_request *request,
@@ -537,7 +543,7 @@ enum mm_err mm_space_map(struct mm_space *space, const struct mm_map_request *re
 
     if (request == NULL)
         return mm_fail(fail, MM_ERR_BAD_ARG, 0, 0, mm_pte_empty());
-    err = check_request(space, request, fail);
+    err = mm_map_check(space, request, fail);
     if (err != MM_OK)
         return err;
     m.fail = fail != NULL ? fail : &why;

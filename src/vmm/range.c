@@ -119,18 +119,6 @@ static enum mm_err change_subtree(struct mm_change *change)
     return err;
 }
 
-/* Tables that a section may take off: it may prune some above its subtree, too. */
-static unsigned gather_room(const struct mm_gather *gather)
-{
-    return MM_GATHER_TABLES - gather->table_count - MM_PT_LEVELS_MAX;
-}
-
-static void gather_make_room(struct mm_gather *gather)
-{
-    if (MM_GATHER_TABLES - gather->table_count < 3 * MM_PT_LEVELS_MAX)
-        mm_gather_flush(gather);
-}
-
 static void look_begin(struct mm_change *change, bool lock)
 {
     change->take = lock;
@@ -138,7 +126,7 @@ static void look_begin(struct mm_change *change, bool lock)
     change->locked = lock;
     change->paused = false;
     change->cut = false;
-    change->budget = lock ? gather_room(change->gather) : MM_PIECE_TABLES;
+    change->budget = lock ? mm_gather_room(change->gather) : MM_PIECE_TABLES;
 }
 
 /* Look, and if that came to the end, change. In a section. */
@@ -268,12 +256,12 @@ static enum mm_err change_on(struct mm_change *change)
     change->locked = false;
     change->take = change->drop = true;
     while (err == MM_OK && !change->way.done) {
-        gather_make_room(change->gather);
+        mm_gather_make_room(change->gather);
         err = piece_begin(change);
         if (err != MM_OK)
             break;
         change->paused = false;
-        change->budget = gather_room(change->gather);
+        change->budget = mm_gather_room(change->gather);
         err = change_subtree(change);
         mm_section_end(&change->subtree.section);
     }
@@ -314,7 +302,7 @@ static enum mm_err change_gathered(struct mm_change *change)
     bool complete;
     enum mm_err err;
 
-    gather_make_room(change->gather);
+    mm_gather_make_room(change->gather);
     err = mm_section_begin(&change->subtree.section, change->space, false);
     if (err != MM_OK)
         return mm_fail(change->fail, err, change->span.first, 0, mm_pte_empty());

@@ -18,6 +18,7 @@
 #include "base/assert.h"
 #include "base/bits.h"
 #include "base/checked.h"
+#include "base/compiler.h"
 #include "base/lock.h"
 #include "base/mm_atomic.h"
 #include "mm/memmap.h"
@@ -56,10 +57,6 @@
 #define MM_REWRITE_BYTES UINT64_C(0x10000)
 
 #define MM_PROT_ALL (MM_PROT_READ | MM_PROT_WRITE | MM_PROT_EXEC | MM_PROT_USER)
-
-/* Functions of one level are made from one text, with the level as a constant. */
-#define MM_INLINE static inline __attribute__((always_inline))
-#define MM_COLD   __attribute__((noinline, cold))
 
 struct mm_span {
     uint64_t first, last;
@@ -358,6 +355,16 @@ enum mm_err mm_range_check_gather(const struct mm_gather *gather, const struct m
 enum mm_err mm_range_check_prot(const struct mm_space *space, uint64_t virt, uint32_t prot,
                                 bool allow_wx, struct mm_space_fail *fail);
 
+/* ---- map.c ---- */
+
+/* All that can be said of a request without looking at tables. */
+enum mm_err mm_map_check(const struct mm_space *space, const struct mm_map_request *request,
+                         struct mm_space_fail *fail);
+
+/* The leaf of `level` that the request makes, of frame 0. */
+mm_pte_t mm_map_leaf(const struct mm_space *space, const struct mm_map_request *request,
+                     unsigned level);
+
 /* ---- gather.c ---- */
 
 #define MM_GATHER_EVERYTHING 1u
@@ -379,6 +386,21 @@ void mm_gather_page(struct mm_gather *gather, uint64_t virt, uint64_t bytes);
 void mm_gather_table(struct mm_gather *gather, mm_phys_t table, unsigned level, uint64_t virt,
                      uint64_t bytes);
 void mm_gather_everything(struct mm_gather *gather);
+
+/* Tables that a section may put in: it may prune some above its subtree, too. */
+static inline unsigned mm_gather_room(const struct mm_gather *gather)
+{
+    return MM_GATHER_TABLES - gather->table_count - MM_PT_LEVELS_MAX;
+}
+
+/* Has it room for less than two prunings from the bottom to the top? */
+static inline bool mm_gather_is_crowded(const struct mm_gather *gather)
+{
+    return MM_GATHER_TABLES - gather->table_count < 3 * MM_PT_LEVELS_MAX;
+}
+
+/* Before a section: flush a gather that is. */
+void mm_gather_make_room(struct mm_gather *gather);
 
 /* Flush, then free what is in it. May wait; no lock held, and not in a section. */
 void mm_gather_flush(struct mm_gather *gather);

@@ -786,9 +786,7 @@ def print_pmm(value):
 
 
 def print_space(value):
-    pages = [int(value["leaf_count"][i]) for i in range(3)]
-    return f"root 0x{raw(value['root']):x}, {int(value['table_count'])} tables; pages: {pages[0]} of " \
-           f"4 KiB, {pages[1]} of 2 MiB, {pages[2]} of 1 GiB"
+    return f"root 0x{raw(value['root']):x}, {int(value['table_count'])} tables"
 
 
 def print_step(value):
