@@ -26,7 +26,7 @@ struct settings {
 };
 
 /* Figures of one mapper in one case, at most. */
-#define FIGURES_OF_LANE 8u
+#define FIGURES_OF_LANE 12u
 
 /* A mapper, and the machine that it has for the whole run. */
 struct lane {

@@ -110,6 +110,7 @@ void case_single(const struct settings *settings, const char *name, unsigned num
     const struct shown shown[WAYS] = {
         [WAY_ALONE] = {"map", "unmap", STORES_LOCKS(9, 3), STORES_LOCKS(35, 3)},
         [WAY_GATHERED] = {.unmap = "unmap, one gather", .unmap_goal = STORES_LOCKS(35, 3)},
+        [WAY_CURSOR] = {"map, one cursor", "unmap, one cursor", STORES(9), STORES(35)},
     };
     struct calls calls = {.level = 1};
     struct memory memory = in_order(&calls, settings->bytes, PAGE_BYTES);
@@ -124,6 +125,7 @@ void case_large_single(const struct settings *settings, const char *name, unsign
 {
     const struct shown shown[WAYS] = {
         [WAY_ALONE] = {"map", "unmap", STORES_LOCKS(5, 3), NO_GOAL},
+        [WAY_CURSOR] = {"map, one cursor", "unmap, one cursor", STORES(5), NO_GOAL},
     };
     struct calls calls = {.level = 2};
     struct memory memory = in_order(&calls, settings->bytes * 64, 2 * MIB);
@@ -169,6 +171,7 @@ void case_sparse(const struct settings *settings, const char *name, unsigned num
     const struct shown shown[WAYS] = {
         [WAY_ALONE] = {"map", "unmap", NO_GOAL, STORES(130)},
         [WAY_GATHERED] = {.unmap = "unmap, one gather", .unmap_goal = STORES(130)},
+        [WAY_CURSOR] = {.unmap = "unmap, one cursor", .unmap_goal = STORES(130)},
     };
     size_t count = settings->sparse_pages;
     struct memory memory = memory_take(2 * count * sizeof(uint64_t));

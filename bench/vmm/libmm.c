@@ -206,6 +206,36 @@ static void mapper_unmap_gathered(void *space, const uint64_t *virt, size_t coun
     mm_gather_end(&gather);
 }
 
+static void mapper_map_cursor(void *space, const uint64_t *virt, size_t count, uint64_t bytes,
+                              unsigned level)
+{
+    struct mm_cursor cursor;
+    struct space *s = space;
+
+    (void)level;
+    must(mm_cursor_begin(&cursor, &s->space, MM_PROT_RW | MM_PROT_USER, MM_MEMTYPE_WB, 0, NULL),
+         "mm_cursor_begin");
+    for (size_t i = 0; i < count; i++)
+        must(mm_cursor_map(&cursor, mm_virt(virt[i]), mm_phys(phys_of(virt[i])), bytes),
+             "mm_cursor_map");
+    mm_cursor_end(&cursor);
+}
+
+static void mapper_unmap_cursor(void *space, const uint64_t *virt, size_t count, uint64_t bytes)
+{
+    struct mm_cursor cursor;
+    struct mm_gather gather;
+    struct space *s = space;
+
+    mm_gather_begin(&gather, &s->space);
+    must(mm_cursor_begin(&cursor, &s->space, MM_PROT_READ, MM_MEMTYPE_WB, 0, &gather),
+         "mm_cursor_begin");
+    for (size_t i = 0; i < count; i++)
+        must(mm_cursor_unmap(&cursor, mm_virt(virt[i]), bytes, NULL), "mm_cursor_unmap");
+    mm_cursor_end(&cursor);
+    mm_gather_end(&gather);
+}
+
 static void mapper_protect(void *space, const struct stretch *stretch, bool writable)
 {
     struct space *s = space;
@@ -339,6 +369,8 @@ const struct libmm BENCH_LIBMM = {
                .leave = mapper_leave,
                .protect = mapper_protect,
                .unmap_each[WAY_GATHERED] = mapper_unmap_gathered,
+               .map_each[WAY_CURSOR] = mapper_map_cursor,
+               .unmap_each[WAY_CURSOR] = mapper_unmap_cursor,
                .look = mapper_look,
                .leaf_table = mapper_leaf_table,
                .tables = mapper_tables,

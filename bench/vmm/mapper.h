@@ -42,6 +42,7 @@ struct stretch {
 enum way {
     WAY_ALONE,    /* each for itself: it flushes before it returns */
     WAY_GATHERED, /* one flush behind all of them */
+    WAY_CURSOR,   /* the same, in one transaction */
     WAYS
 };
 

@@ -44,6 +44,9 @@ enum mm_err mm_look(struct mm_change *change);    /* holes, rights, damage: chan
 enum mm_err mm_unmap(struct mm_change *change);   /* cannot fail if `locked` */
 enum mm_err mm_protect(struct mm_change *change); /* the same */
 
+/* Unmap if it needs no look at anything but the pages themselves; the subtree is a leaf table. */
+bool mm_unmap_pages(struct mm_change *change);
+
 /* All or nothing, but for MM_ERR_AGAIN and damage found late. `gather` NULL: one on the stack,
  * flushed before the call returns. */
 enum mm_err mm_range_change(struct mm_change *change, struct mm_gather *gather);

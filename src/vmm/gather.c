@@ -48,23 +48,6 @@ void mm_gather_begin(struct mm_gather *gather, struct mm_space *space)
         gather->flags |= MM_GATHER_HOLDS;
 }
 
-void mm_gather_everything(struct mm_gather *gather)
-{
-    gather->flags |= MM_GATHER_EVERYTHING;
-}
-
-/* One translation of whatever size: flushing any address in it drops it. */
-void mm_gather_page(struct mm_gather *gather, uint64_t virt, uint64_t bytes)
-{
-    if (gather->page_count == MM_MMU_FLUSH_CEILING) {
-        mm_gather_everything(gather);
-        return;
-    }
-    gather->page[gather->page_count].start = mm_virt(virt);
-    gather->page[gather->page_count].bytes = bytes;
-    gather->page_count++;
-}
-
 /* Is an address in [virt, virt + bytes) flushed already? The latest are the likeliest. */
 static bool flushes_in(const struct mm_gather *gather, uint64_t virt, uint64_t bytes)
 {

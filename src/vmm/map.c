@@ -386,6 +386,54 @@ static unsigned build(struct mapping *m)
     }
 }
 
+/* ---- leaves of the request ---- */
+
+mm_pte_t mm_map_leaf(const struct mm_space *space, const struct mm_map_request *request,
+                     unsigned level)
+{
+    bool global =
+        mm_pt_kernel_half(request->virt) && (space->vmm->paging.flags & MM_PAGING_GLOBAL) != 0;
+
+    return mm_pte_leaf(mm_phys(0), request->prot, request->type, global ? MM_PTE_GLOBAL : 0, level);
+}
+
+static void leaves_begin(struct mapping *m)
+{
+    const struct mm_space *space = m->subtree.section.space;
+    bool small = (m->request->flags & MM_MAP_SMALL) != 0;
+
+    m->user = !mm_pt_kernel_half(m->request->virt);
+    m->leaf_levels = small ? 1u << 1 : space->vmm->paging.leaf_levels | 1u << 1;
+    for (unsigned level = 1; level <= MM_PT_LEAF_LEVEL_MAX; level++)
+        m->leaf[level] = mm_map_leaf(space, m->request, level);
+}
+
+/* ---- pages of one leaf table that is there ---- */
+
+/* The commonest call, without a way through tables. */
+static enum mm_err map_pages(struct mapping *m)
+{
+    const struct mm_map_request *request = m->request;
+    struct mm_table *table = &m->subtree.top;
+    mm_pte_t *entry = &table->entry[mm_pt_index(request->virt, 1)];
+    unsigned pages = (unsigned)(request->bytes >> MM_FRAME_SHIFT);
+    mm_pte_t leaf = mm_pte_to(mm_map_leaf(m->subtree.section.space, request, 1), request->phys);
+
+    for (unsigned i = 0; i < pages; i++) {
+        mm_pte_t before = mm_pte_load(&entry[i]);
+
+        if (!mm_pte_is_none(before)) {
+            m->way.virt = request->virt.raw + ((uint64_t)i << MM_FRAME_SHIFT);
+            return plan_refuse(m, before, 1);
+        }
+    }
+    for (unsigned i = 0; i < pages; i++, leaf = mm_pte_next(leaf, 1))
+        mm_pte_store(&entry[i], leaf);
+    mm_table_count(table, pages);
+    mm_mmu_published();
+    return MM_OK;
+}
+
 /* ---- the call ---- */
 
 /* Plan and build in the subtree that is locked. MM_ERR_AGAIN: there are too few tables in the
@@ -399,6 +447,9 @@ static enum mm_err map_subtree(struct mapping *m)
     if ((m->request->prot & ~m->subtree.rights) != 0)
         return mm_fail_denied(&m->subtree, first, m->request->prot, m->fail);
     m->tables = 0;
+    if (m->subtree.level == 1 && m->request->piece_count == 0)
+        return map_pages(m);
+    leaves_begin(m);
     way_begin(m);
     err = plan(m);
     if (err == MM_OK)
@@ -510,29 +561,6 @@ enum mm_err mm_map_check(const struct mm_space *space, const struct mm_map_reque
     return MM_OK;
 }
 
-mm_pte_t mm_map_leaf(const struct mm_space *space, const struct mm_map_request *request,
-                     unsigned level)
-{
-    bool global =
-        mm_pt_kernel_half(request->virt) && (space->vmm->paging.flags & MM_PAGING_GLOBAL) != 0;
-
-    return mm_pte_leaf(mm_phys(0), request->prot, request->type, global ? MM_PTE_GLOBAL : 0, level);
-}
-
-static void mapping_begin(struct mapping *m, const struct mm_space *space,
-                          const struct mm_map_request *request)
-{
-    const struct mm_paging *paging = &space->vmm->paging;
-    bool small = (request->flags & MM_MAP_SMALL) != 0;
-
-    m->request = request;
-    m->reserve = (struct mm_reserve){{0}, 0};
-    m->user = !mm_pt_kernel_half(request->virt);
-    m->leaf_levels = small ? 1u << 1 : paging->leaf_levels | 1u << 1;
-    for (unsigned level = 1; level <= MM_PT_LEAF_LEVEL_MAX; level++)
-        m->leaf[level] = mm_map_leaf(space, request, level);
-}
-
 enum mm_err mm_space_map(struct mm_space *space, const struct mm_map_request *request,
                          struct mm_space_fail *fail)
 {
@@ -547,7 +575,8 @@ enum mm_err mm_space_map(struct mm_space *space, const struct mm_map_request *re
     if (err != MM_OK)
         return err;
     m.fail = fail != NULL ? fail : &why;
-    mapping_begin(&m, space, request);
+    m.request = request;
+    m.reserve = (struct mm_reserve){{0}, 0};
     err = map_once(&m, space, &held);
     if (err == MM_ERR_AGAIN)
         err = map_with_tables(&m, space);

@@ -161,11 +161,14 @@ enum mm_err mm_space_protect(struct mm_space *space, mm_virt_t virt, uint64_t by
                              uint32_t flags, struct mm_gather *gather, struct mm_space_fail *fail)
 {
     struct mm_space_fail why;
-    struct mm_change change = {.space = space, .fail = fail != NULL ? fail : &why, .prot = prot};
+    struct mm_change change; /* not cleared: it is large */
     enum mm_err err;
 
     if ((flags & ~(MM_RANGE_HOLES | MM_RANGE_WX)) != 0)
         return mm_fail(fail, MM_ERR_BAD_ARG, virt.raw, 0, mm_pte_empty());
+    change.space = space;
+    change.fail = fail != NULL ? fail : &why;
+    change.prot = prot;
     change.holes = (flags & MM_RANGE_HOLES) != 0;
     err = mm_range_check(space, virt, bytes, &change.span, change.fail);
     if (err == MM_OK)

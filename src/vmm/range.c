@@ -138,6 +138,12 @@ static enum mm_err change_locked(struct mm_change *change)
 
     if (err != MM_OK)
         return err;
+    change->cut = false;
+    if (subtree->level == 1 && change->prot == MM_PROT_NONE && mm_unmap_pages(change)) {
+        change->way.done = true;
+        mm_subtree_prune(subtree, first, change->gather);
+        return MM_OK;
+    }
     way_begin(change);
     look_begin(change, true);
     err = mm_look(change);

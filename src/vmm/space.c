@@ -31,18 +31,6 @@
 #include "mm_cpu.h"
 #include "subtree.h"
 
-enum mm_err mm_space_alive(const struct mm_space *space)
-{
-    uint32_t state;
-
-    if (space == NULL)
-        return MM_ERR_BAD_ARG;
-    state = mm_load_relaxed_u32(&space->state);
-    if (state == MM_SPACE_LIVE)
-        return MM_OK;
-    return state == MM_SPACE_GONE ? MM_ERR_GONE : MM_ERR_BAD_ARG;
-}
-
 void mm_space_report_damage(struct mm_space *space, const struct mm_space_fail *fail,
                             const char *where, const void *caller)
 {

@@ -51,6 +51,27 @@ static enum mm_err unmap_1(struct mm_change *change, struct mm_table *table, uns
     return i == pages ? MM_OK : mm_change_refuse_damage(change, entry[i], 1);
 }
 
+/* The commonest call: pages of one leaf table, all of them there. False: go the general way. */
+bool mm_unmap_pages(struct mm_change *change)
+{
+    struct mm_table *table = &change->subtree.top;
+    struct mm_gather *gather = change->gather;
+    uint64_t virt = change->span.first;
+    mm_pte_t *entry = &table->entry[mm_pt_index(mm_virt(virt), 1)];
+    unsigned pages = (unsigned)((change->span.last - virt) >> MM_FRAME_SHIFT) + 1;
+
+    for (unsigned i = 0; i < pages; i++)
+        if (!mm_pte_is_sound_leaf(mm_pte_load(&entry[i]), change->reserved, 1))
+            return false;
+    for (unsigned i = 0; i < pages; i++) {
+        mm_pte_store(&entry[i], mm_pte_empty());
+        if ((gather->flags & MM_GATHER_EVERYTHING) == 0)
+            mm_gather_page(gather, virt + ((uint64_t)i << MM_FRAME_SHIFT), MM_FRAME_BYTES);
+    }
+    mm_table_count(table, 0u - pages);
+    return true;
+}
+
 /* All below the entry goes. False: it cannot go as one, or the budget was used up. */
 static bool remove_whole(struct mm_change *change, struct mm_table *table, mm_pte_t *slot,
                          mm_pte_t entry, unsigned level)
@@ -184,11 +205,14 @@ enum mm_err mm_space_unmap(struct mm_space *space, mm_virt_t virt, uint64_t byte
                            struct mm_gather *gather, struct mm_space_fail *fail)
 {
     struct mm_space_fail why;
-    struct mm_change change = {.space = space, .fail = fail != NULL ? fail : &why};
+    struct mm_change change; /* not cleared: it is large */
     enum mm_err err;
 
     if ((flags & ~MM_RANGE_HOLES) != 0)
         return mm_fail(fail, MM_ERR_BAD_ARG, virt.raw, 0, mm_pte_empty());
+    change.space = space;
+    change.fail = fail != NULL ? fail : &why;
+    change.prot = MM_PROT_NONE;
     change.holes = (flags & MM_RANGE_HOLES) != 0;
     err = mm_range_check(space, virt, bytes, &change.span, change.fail);
     if (err == MM_OK && gather != NULL)

@@ -127,7 +127,17 @@ static inline bool mm_space_is_kernel(const struct mm_space *space)
 
 /* MM_OK for a live space, MM_ERR_GONE for a destroyed one, MM_ERR_BAD_ARG for anything else,
  * NULL included. */
-enum mm_err mm_space_alive(const struct mm_space *space);
+static inline enum mm_err mm_space_alive(const struct mm_space *space)
+{
+    uint32_t state;
+
+    if (space == NULL)
+        return MM_ERR_BAD_ARG;
+    state = mm_load_relaxed_u32(&space->state);
+    if (state == MM_SPACE_LIVE)
+        return MM_OK;
+    return state == MM_SPACE_GONE ? MM_ERR_GONE : MM_ERR_BAD_ARG;
+}
 
 /* Keep the space from being destroyed until mm_space_unhold(). MM_OK, else as mm_space_alive(). No
  * lock, any context. */
@@ -380,12 +390,27 @@ static inline bool mm_gather_has_work(const struct mm_gather *gather)
            (gather->flags & MM_GATHER_EVERYTHING) != 0;
 }
 
-void mm_gather_page(struct mm_gather *gather, uint64_t virt, uint64_t bytes);
+static inline void mm_gather_everything(struct mm_gather *gather)
+{
+    gather->flags |= MM_GATHER_EVERYTHING;
+}
+
+/* One translation of whatever size: flushing any address in it drops it. */
+static inline void mm_gather_page(struct mm_gather *gather, uint64_t virt, uint64_t bytes)
+{
+    if (gather->page_count == MM_MMU_FLUSH_CEILING) {
+        mm_gather_everything(gather);
+        return;
+    }
+    gather->page[gather->page_count].start = mm_virt(virt);
+    gather->page[gather->page_count].bytes = bytes;
+    gather->page_count++;
+}
+
 /* A table that is linked nowhere any more and covered [virt, virt + bytes), with all below it:
  * `level` is its own, or 0 if no table hangs below it. */
 void mm_gather_table(struct mm_gather *gather, mm_phys_t table, unsigned level, uint64_t virt,
                      uint64_t bytes);
-void mm_gather_everything(struct mm_gather *gather);
 
 /* Tables that a section may put in: it may prune some above its subtree, too. */
 static inline unsigned mm_gather_room(const struct mm_gather *gather)
