@@ -199,10 +199,12 @@ struct mm_space {
     uint32_t rewriters;   /* (A) calls that rewrite entries plainly: no CPU may load the space */
     uint64_t holds;       /* (A) what keeps it from being destroyed; the top bit: it is destroyed */
     uint64_t table_count; /* (A) tables of this space, root included, shared ones not */
+    uint64_t frame_limit; /* (A) of owned frames; 0 = none */
+    uint64_t frame_count; /* (A) frames that the space owns */
     uint64_t removals;    /* (A) tables that were ever taken off */
     struct mm_lock lock;  /* of all tables that have none of their own */
     struct mm_cpuset cpus; /* (A) CPUs that may hold translations of this space */
-    const void *unused[5];
+    const void *unused[3];
 };
 
 /* Details of a failure; every call that takes one accepts NULL. Filled only on failure. */
@@ -310,7 +312,7 @@ MM_NODISCARD enum mm_err mm_space_verify(struct mm_space *space, struct mm_space
 #define MM_MAP_SMALL   1u  /* 4 KiB pages only: no automatic large pages */
 #define MM_MAP_WX      2u  /* writable and executable is intended */
 #define MM_MAP_NULL    4u  /* the page at address 0 is intended */
-#define MM_MAP_OWNED   8u  /* the frames become the space's: not built yet */
+#define MM_MAP_OWNED   8u  /* the frames become the space's: see mm_space_populate() */
 #define MM_MAP_REPLACE 16u /* over what is mapped there: not built yet */
 
 struct mm_map_request {
@@ -344,6 +346,23 @@ struct mm_map_request {
 MM_NODISCARD enum mm_err mm_space_map(struct mm_space *space, const struct mm_map_request *request,
                                       struct mm_space_fail *fail);
 
+/*
+ * Map [virt, virt + bytes) to zeroed frames of the VMM's PMM that the space owns: unmap and destroy give
+ * them back, after the flush. All or nothing. May wait if it fails after some pages were there.
+ *
+ * mm_space_map() with MM_MAP_OWNED does the same with frames of yours: each was allocated from that PMM
+ * as a single frame, and belongs to the space when the call has succeeded. Owned pages are 4 KiB.
+ *
+ * @flags   MM_MAP_WX, MM_MAP_NULL
+ * Returns  as mm_space_map(), and MM_ERR_NO_MEMORY (frames), MM_ERR_LIMIT (more frames than
+ *          mm_space_set_frame_limit() allows), MM_ERR_UNSUPPORTED (the VMM has no PMM, or
+ *          the space is adopted: what its leaves are marked with is not known)
+ * Cost     O(pages), zeroing included
+ */
+MM_NODISCARD enum mm_err mm_space_populate(struct mm_space *space, mm_virt_t virt, uint64_t bytes,
+                                           uint32_t prot, uint32_t flags,
+                                           struct mm_space_fail *fail);
+
 struct mm_gather;
 
 /* flags of unmap and protect */
@@ -352,7 +371,7 @@ struct mm_gather;
 
 /*
  * Remove what is mapped in [virt, virt + bytes). Large pages that the range cuts are split; tables
- * that become empty are freed after the flush. May wait.
+ * that become empty, and frames that the space owns, are freed after the flush. May wait.
  *
  * @gather  NULL: the call flushes before it returns. Else flush and free are left to
  *          mm_gather_end(): until then the addresses must not be used for anything else
@@ -448,6 +467,7 @@ size_t mm_walk_format(char *buf, size_t bytes, const struct mm_walk_step *step);
 
 struct mm_space_stats {
     uint64_t tables;
+    uint64_t owned_frames;
     uint64_t mapped_frames;
     uint64_t leaf_4k, leaf_2m, leaf_1g;
 };
@@ -456,6 +476,9 @@ void mm_space_get_stats(struct mm_space *space, struct mm_space_stats *out);
 /* Limit the tables of a space; 0 = no limit. Returns MM_OK | MM_ERR_BAD_ARG | MM_ERR_GONE
  * | MM_ERR_LIMIT (more in use already). */
 MM_NODISCARD enum mm_err mm_space_set_limit(struct mm_space *space, uint64_t tables);
+
+/* The same for frames that it owns. */
+MM_NODISCARD enum mm_err mm_space_set_frame_limit(struct mm_space *space, uint64_t frames);
 
 /* Walk all tables: bounds, reserved bits, counts, no empty table left, no table used twice, and
  * where the PMM is known none whose frame it calls free. Returns the number of faults, each told to
@@ -467,7 +490,7 @@ size_t mm_space_check(struct mm_space *space, const struct mm_check_sink *sink);
  * A gather: what was removed and waits for its flush. It is the only thing in libmm that frees
  * tables, and the way for you to free frames that were mapped:
  *
- *     struct mm_gather gather;                       about 1.6 KiB: on a roomy stack, or static
+ *     struct mm_gather gather;                       about 2.1 KiB: on a roomy stack, or static
  *     mm_gather_begin(&gather, space);
  *     err = mm_space_unmap(space, virt, bytes, 0, &gather, NULL);
  *     if (err == MM_OK)
@@ -480,17 +503,19 @@ size_t mm_space_check(struct mm_space *space, const struct mm_check_sink *sink);
 #define MM_GATHER_TABLES 64u
 #define MM_GATHER_RUNS   32u
 #define MM_GATHER_PAGES  32u
+#define MM_GATHER_OWNED  64u
 
 struct mm_gather {
     struct mm_space *space;
     struct mm_vmm *vmm;
     void (*release)(void *context, mm_phys_t first, uint64_t count_frames);
     void *release_context;
-    uint32_t table_count, run_count, page_count;
+    uint32_t table_count, run_count, page_count, owned_count;
     uint32_t flags;                    /* everything is to be flushed; the space is held */
     mm_phys_t table[MM_GATHER_TABLES]; /* the level of each in its low bits */
     struct mm_phys_range run[MM_GATHER_RUNS];
     struct mm_virt_range page[MM_GATHER_PAGES];
+    mm_phys_t owned[MM_GATHER_OWNED]; /* frames that the space owned */
 };
 
 void mm_gather_begin(struct mm_gather *gather, struct mm_space *space);

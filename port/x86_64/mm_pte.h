@@ -50,7 +50,8 @@ typedef struct {
 #define MM_PTE_ADDR    UINT64_C(0x000ffffffffff000) /* bits 12 to 51 */
 
 /* Bits that the hardware ignores in a present leaf and libmm uses. */
-#define MM_PTE_OWN_SHIFT       9u /* bits 9, 10: whose frame it is; 0 = borrowed */
+#define MM_PTE_OWN_SHIFT       9u                 /* bits 9, 10: whose frame it is; 0 = borrowed */
+#define MM_PTE_OWNED           (UINT64_C(1) << 9) /* software: the frame is the space's */
 #define MM_PTE_SAVED_DIRTY_BIT 58u
 #define MM_PTE_SAVED_DIRTY     (UINT64_C(1) << MM_PTE_SAVED_DIRTY_BIT) /* D while W = 0 (I3) */
 
@@ -145,7 +146,9 @@ static inline uint64_t mm_pte_type_bits(enum mm_memtype type, unsigned level)
 
 /* ---- encoding ---- */
 
-#define MM_PTE_GLOBAL 1u /* flag of mm_pte_leaf(): kept across a change of root */
+/* flags of mm_pte_leaf() */
+#define MM_LEAF_GLOBAL 1u /* kept across a change of root */
+#define MM_LEAF_OWNED  2u /* the frame is the space's */
 
 /* The entry that means nothing. */
 static inline mm_pte_t mm_pte_empty(void)
@@ -169,7 +172,8 @@ static inline mm_pte_t mm_pte_leaf(mm_phys_t phys, unsigned prot, enum mm_memtyp
                     mm_pte_type_bits(type, level);
 
     bits |= level > 1 ? MM_PTE_PS : 0;
-    bits |= (flags & MM_PTE_GLOBAL) != 0 ? MM_PTE_G : 0;
+    bits |= (flags & MM_LEAF_GLOBAL) != 0 ? MM_PTE_G : 0;
+    bits |= (flags & MM_LEAF_OWNED) != 0 ? MM_PTE_OWNED : 0;
     return (mm_pte_t){bits};
 }
 
@@ -270,6 +274,11 @@ static inline uint64_t mm_pte_reserved(mm_pte_t entry, unsigned level, unsigned 
     if (level > 1 && mm_pte_is_leaf(entry, level))
         reserved |= (mm_pt_bytes(level) - 1) & ~(MM_PTE_PAT_BIG | (MM_FRAME_BYTES - 1));
     return entry.bits & reserved;
+}
+
+static inline bool mm_pte_is_owned(mm_pte_t leaf)
+{
+    return (leaf.bits & MM_PTE_OWNED) != 0;
 }
 
 /* A present leaf of `level` with none of the bits `reserved` for it set (mm_pt_reserved_leaf()). */

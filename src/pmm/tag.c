@@ -49,8 +49,8 @@ static enum mm_err own_frame(struct mm_pmm *pmm, mm_phys_t *frame, uint64_t *poi
     void *mapped;
     enum mm_err err = mm_pmm_alloc_zeroed(pmm, frame);
 
-    if (err == MM_ERR_WINDOW || err == MM_ERR_NO_MEMORY)
-        err = own_frame_hard(pmm, frame);
+    if ((err == MM_ERR_WINDOW || err == MM_ERR_NO_MEMORY) && own_frame_hard(pmm, frame) == MM_OK)
+        err = MM_OK;
     if (err != MM_OK)
         return err;
     err = mm_frame_map(pmm->window, *frame, &mapped);

@@ -30,7 +30,8 @@ struct mm_change {
     bool locked;     /* all tables of the range are locked: nothing is new */
     bool watched;    /* the hardware may set accessed and dirty meanwhile */
     bool paused;     /* the budget was used up: go on in another section */
-    bool cut;        /* a large page sticks out of the span */
+    bool cut;        /* a large page sticks out of the span, or too many frames to free */
+    unsigned owned;  /* pages that may be of frames of the space: seen by a look that locks */
     unsigned budget; /* tables that may still be entered or removed */
     struct mm_way way;
     uint64_t reserved;   /* bits of a leaf of level 1 */
@@ -101,26 +102,21 @@ MM_INLINE void mm_change_leave(struct mm_change *change, const struct mm_table *
         mm_table_unlock(table);
 }
 
-/* Run the function of the level at which the subtree begins. */
-MM_INLINE enum mm_err mm_change_run(struct mm_change *change, mm_change_fn *one, mm_change_fn *two,
-                                    mm_change_fn *three, mm_change_fn *four, mm_change_fn *five)
-{
-    struct mm_table *top = &change->subtree.top;
-    unsigned rights = change->subtree.rights;
-
-    switch (change->subtree.level) {
-    case 1:
-        return one(change, top, rights);
-    case 2:
-        return two(change, top, rights);
-    case 3:
-        return three(change, top, rights);
-    case 4:
-        return four(change, top, rights);
-    default:
-        return five(change, top, rights);
+/* Return what the function of a pass says for the level at which the subtree begins. Not a function of
+ * functions: a compiler would make a table of pointers of it, which needs relocation. */
+#define MM_CHANGE_RUN(pass, change)                                                \
+    switch ((change)->subtree.level) {                                             \
+    case 1:                                                                        \
+        return pass##_1(change, &(change)->subtree.top, (change)->subtree.rights); \
+    case 2:                                                                        \
+        return pass##_2(change, &(change)->subtree.top, (change)->subtree.rights); \
+    case 3:                                                                        \
+        return pass##_3(change, &(change)->subtree.top, (change)->subtree.rights); \
+    case 4:                                                                        \
+        return pass##_4(change, &(change)->subtree.top, (change)->subtree.rights); \
+    default:                                                                       \
+        return pass##_5(change, &(change)->subtree.top, (change)->subtree.rights); \
     }
-}
 
 /* ---- split.c ---- */
 

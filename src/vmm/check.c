@@ -25,6 +25,7 @@ struct checking {
     const struct mm_check_sink *sink;
     size_t faults;
     uint64_t tables, tables_max;
+    uint64_t owned;
     bool unbounded; /* a loop: not to be walked again */
 };
 
@@ -121,6 +122,13 @@ static enum mm_err check_leaf(struct mm_walker *walker, struct mm_visit *visit)
 
     if (has_reserved_bits(c, visit))
         return MM_OK;
+    if (mm_pte_is_owned(visit->entry) && mm_space_may_own(c->space)) {
+        c->owned++;
+        if (visit->level != 1)
+            fault(c, "a large page is owned", visit->virt, visit->entry.bits, 0);
+        else if (is_free(c, mm_pte_phys(visit->entry, 1)))
+            fault(c, "the frame of an owned page is free", visit->virt, visit->entry.bits, 0);
+    }
     if ((mm_pte_prot(visit->entry) & MM_PROT_USER) != 0 &&
         mm_pt_kernel_half(mm_virt(visit->virt)) && (c->space->flags & MM_SPACE_ADOPTED) == 0)
         fault(c, "a user page in the kernel half", visit->virt, visit->entry.bits, 0);
@@ -274,6 +282,8 @@ static void check_counts(struct checking *c)
 
     if (c->tables != space->table_count)
         fault(c, "tables miscounted", space->root.raw, space->table_count, c->tables);
+    if (c->owned != space->frame_count)
+        fault(c, "owned frames miscounted", space->root.raw, space->frame_count, c->owned);
 }
 
 size_t mm_space_check(struct mm_space *space, const struct mm_check_sink *sink)

@@ -138,7 +138,8 @@ static enum mm_err map_allow(struct cursor *c, uint64_t virt, uint64_t phys, uin
     if (err != MM_OK)
         return err;
     c->leaf = mm_map_leaf(c->space, &c->request, c->subtree.level);
-    c->may_map = virt >= MM_FRAME_BYTES; /* page 0 is a matter of its own */
+    /* page 0, and frames that are to be counted, are matters of their own */
+    c->may_map = virt >= MM_FRAME_BYTES && (c->request.flags & MM_MAP_OWNED) == 0;
     return MM_OK;
 }
 
@@ -233,7 +234,7 @@ static enum mm_err unmap_here(struct cursor *c, uint64_t virt, mm_phys_t *phys)
     mm_pte_t *slot = &c->subtree.top.entry[mm_pt_index(mm_virt(virt), level)];
     mm_pte_t before = mm_pte_load(slot);
 
-    if (!mm_pte_is_sound_leaf(before, c->reserved, level))
+    if (!mm_pte_is_sound_leaf(before, c->reserved, level) || mm_pte_is_owned(before))
         return MM_ERR_AGAIN;
     mm_pte_store(slot, mm_pte_empty());
     mm_table_count(&c->subtree.top, 0u - 1);

@@ -36,7 +36,10 @@ void mm_gather_start(struct mm_gather *gather, struct mm_space *space)
     gather->table_count = 0;
     gather->run_count = 0;
     gather->page_count = 0;
+    gather->owned_count = 0;
     gather->flags = gather->space != NULL && mm_space_is_kernel(space) ? MM_GATHER_KERNEL : 0;
+    if (gather->space != NULL && mm_space_may_own(space))
+        gather->flags |= MM_GATHER_OWNS;
 }
 
 void mm_gather_begin(struct mm_gather *gather, struct mm_space *space)
@@ -81,7 +84,7 @@ static void gather_free(struct mm_gather *gather)
         uint64_t table = gather->table[i].raw;
 
         mm_tables_free(vmm, mm_phys(mm_align_down(table, MM_FRAME_BYTES)),
-                       (unsigned)(table % MM_FRAME_BYTES));
+                       (unsigned)(table % MM_FRAME_BYTES), (gather->flags & MM_GATHER_OWNS) != 0);
     }
     for (uint32_t i = 0; i < gather->run_count; i++) {
         uint64_t frames = gather->run[i].bytes >> MM_FRAME_SHIFT;
@@ -91,8 +94,11 @@ static void gather_free(struct mm_gather *gather)
         else
             (void)mm_pmm_free(vmm->pmm, gather->run[i].start, frames);
     }
+    if (gather->owned_count != 0)
+        (void)mm_pmm_free_bulk(vmm->pmm, gather->owned, gather->owned_count);
     gather->table_count = 0;
     gather->run_count = 0;
+    gather->owned_count = 0;
 }
 
 static void flush_here(const struct mm_gather *gather)
@@ -156,7 +162,7 @@ void mm_gather_finish(struct mm_gather *gather, const struct mm_cpuset *others)
         (void)mm_fetch_add_relaxed_u64(&gather->vmm->shootdowns, 1);
         mm_host_shootdown(others, serve, gather);
     }
-    if (gather->table_count != 0 || gather->run_count != 0)
+    if (gather->table_count != 0 || gather->run_count != 0 || gather->owned_count != 0)
         mm_sections_wait(gather->vmm);
     gather_free(gather);
     gather->page_count = 0;

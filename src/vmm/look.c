@@ -54,6 +54,9 @@ static enum mm_err look_1(struct mm_change *change, struct mm_table *table, unsi
 
     if ((change->prot & ~rights) != 0)
         return look_denied(change, entry, pages);
+    if (change->take && change->prot == MM_PROT_NONE && mm_table_may_own(table) &&
+        mm_space_may_own(change->space))
+        change->owned += pages;
     for (;;) {
         enum mm_err err;
 
@@ -167,5 +170,5 @@ static enum mm_err look_5(struct mm_change *change, struct mm_table *table, unsi
 
 enum mm_err mm_look(struct mm_change *change)
 {
-    return mm_change_run(change, look_1, look_2, look_3, look_4, look_5);
+    MM_CHANGE_RUN(look, change)
 }

@@ -293,6 +293,12 @@ static unsigned build_1(struct mapping *m, mm_pte_t *table, bool fresh)
     return more;
 }
 
+/* What the tag of a table of `level` says of this request's frames. */
+static inline unsigned owned_mark(const struct mapping *m, unsigned level)
+{
+    return level == 1 && (m->request->flags & MM_MAP_OWNED) != 0 ? MM_TAG_OWNED : 0;
+}
+
 /* A table where there was none. */
 static inline void build_child(struct mapping *m, mm_pte_t *slot, unsigned level, bool fresh,
                                build_fn *below)
@@ -302,7 +308,7 @@ static inline void build_child(struct mapping *m, mm_pte_t *slot, unsigned level
 
     if (level > 2)
         mm_pte_clear_fresh(child.entry, mm_pt_entries(level - 1));
-    mm_table_begin(&child, level - 1, below(m, child.entry, true));
+    mm_table_begin(&child, level - 1, below(m, child.entry, true) | owned_mark(m, level - 1));
     put(slot, mm_pte_table(child.frame, m->user), fresh);
     mm_table_unmap(vmm->window, child.entry);
 }
@@ -316,6 +322,7 @@ static inline void build_descend(struct mapping *m, mm_pte_t entry, unsigned lev
     mm_table_locked(&m->subtree.section, &child, level - 1);
     child.entry = mm_table_map_known(window, child.frame);
     mm_table_count(&child, below(m, child.entry, false));
+    child.word = (uint16_t)(child.word | owned_mark(m, level - 1));
     mm_table_unmap(window, child.entry);
     mm_table_unlock(&child);
 }
@@ -394,13 +401,16 @@ mm_pte_t mm_map_leaf(const struct mm_space *space, const struct mm_map_request *
     bool global =
         mm_pt_kernel_half(request->virt) && (space->vmm->paging.flags & MM_PAGING_GLOBAL) != 0;
 
-    return mm_pte_leaf(mm_phys(0), request->prot, request->type, global ? MM_PTE_GLOBAL : 0, level);
+    unsigned flags =
+        (global ? MM_LEAF_GLOBAL : 0) | ((request->flags & MM_MAP_OWNED) != 0 ? MM_LEAF_OWNED : 0);
+
+    return mm_pte_leaf(mm_phys(0), request->prot, request->type, flags, level);
 }
 
 static void leaves_begin(struct mapping *m)
 {
     const struct mm_space *space = m->subtree.section.space;
-    bool small = (m->request->flags & MM_MAP_SMALL) != 0;
+    bool small = (m->request->flags & (MM_MAP_SMALL | MM_MAP_OWNED)) != 0;
 
     m->user = !mm_pt_kernel_half(m->request->virt);
     m->leaf_levels = small ? 1u << 1 : space->vmm->paging.leaf_levels | 1u << 1;
@@ -430,6 +440,7 @@ static enum mm_err map_pages(struct mapping *m)
     for (unsigned i = 0; i < pages; i++, leaf = mm_pte_next(leaf, 1))
         mm_pte_store(&entry[i], leaf);
     mm_table_count(table, pages);
+    table->word = (uint16_t)(table->word | owned_mark(m, 1));
     mm_mmu_published();
     return MM_OK;
 }
@@ -438,7 +449,7 @@ static enum mm_err map_pages(struct mapping *m)
 
 /* Plan and build in the subtree that is locked. MM_ERR_AGAIN: there are too few tables in the
  * reserve. */
-static enum mm_err map_subtree(struct mapping *m)
+static enum mm_err map_in_subtree(struct mapping *m)
 {
     struct mm_space *space = m->subtree.section.space;
     uint64_t first = m->request->virt.raw;
@@ -462,8 +473,37 @@ static enum mm_err map_subtree(struct mapping *m)
     }
     way_begin(m);
     mm_table_count(&m->subtree.top, build(m));
+    m->subtree.top.word = (uint16_t)(m->subtree.top.word | owned_mark(m, m->subtree.level));
     mm_mmu_published();
     return MM_OK;
+}
+
+/* May the space own `frames` more? Then they are counted. */
+static bool frames_claim(struct mm_space *space, uint64_t frames)
+{
+    uint64_t limit = mm_load_relaxed_u64(&space->frame_limit);
+    uint64_t before = mm_fetch_add_relaxed_u64(&space->frame_count, frames);
+
+    if (limit == 0 || (before <= limit && frames <= limit - before))
+        return true;
+    (void)mm_fetch_add_relaxed_u64(&space->frame_count, 0 - frames);
+    return false;
+}
+
+/* The same, and the frames are counted if they become the space's. */
+static enum mm_err map_subtree(struct mapping *m)
+{
+    struct mm_space *space = m->subtree.section.space;
+    uint64_t frames =
+        (m->request->flags & MM_MAP_OWNED) != 0 ? m->request->bytes >> MM_FRAME_SHIFT : 0;
+    enum mm_err err = MM_OK;
+
+    if (frames != 0 && !frames_claim(space, frames))
+        return mm_fail(m->fail, MM_ERR_LIMIT, m->request->virt.raw, 0, mm_pte_empty());
+    err = map_in_subtree(m);
+    if (err != MM_OK && frames != 0)
+        (void)mm_fetch_add_relaxed_u64(&space->frame_count, 0 - frames);
+    return err;
 }
 
 /* One section. MM_ERR_AGAIN: tables are missing, and the space is held, so that it stays outside of
@@ -555,7 +595,8 @@ enum mm_err mm_map_check(const struct mm_space *space, const struct mm_map_reque
         return err;
     if (virt == 0 && (request->flags & MM_MAP_NULL) == 0)
         return mm_fail(fail, MM_ERR_POLICY, virt, 0, mm_pte_empty());
-    if ((request->flags & (MM_MAP_OWNED | MM_MAP_REPLACE)) != 0 ||
+    if ((request->flags & MM_MAP_REPLACE) != 0 ||
+        ((request->flags & MM_MAP_OWNED) != 0 && !mm_space_may_own(space)) ||
         (combining && (space->vmm->paging.flags & MM_PAGING_WC) == 0))
         return mm_fail(fail, MM_ERR_UNSUPPORTED, virt, 0, mm_pte_empty());
     return MM_OK;

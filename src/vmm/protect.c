@@ -10,6 +10,8 @@
  *             for a flush; what only gained rights needs none (SDM vol. 3A, 4.10.4.3).
  * Invariants  I1 frame, size, memory type, accessed and dirty of a page stay
  *             I2 a right that was taken away is gone on every CPU when the gather has ended
+ *             I3 a large page is flushed whatever changed: it may be split next, and a CPU that still has
+ *                its old form would have two sizes with different rights for one address
  * Locking     subtree.h; none during the flush.
  * Cost        A few instructions per page, or one locked exchange.
  * Rejected    Unmapping and mapping again: other CPUs would fault in between.
@@ -85,9 +87,10 @@ static enum mm_err protect_leaf(struct mm_change *change, mm_pte_t *slot, mm_pte
 
     if (!mm_way_has_whole(&change->way, level))
         return mm_fail(change->fail, MM_ERR_AGAIN, change->way.virt, level, before);
-    rewrite(slot, before, &to, change->watched);
-    if (mm_pte_loses(before, &to))
-        mm_gather_page(change->gather, change->way.virt, mm_pt_bytes(level));
+    if (mm_pte_changed(before, &to).bits != before.bits) {
+        rewrite(slot, before, &to, change->watched);
+        mm_gather_page(change->gather, change->way.virt, mm_pt_bytes(level)); /* I3 */
+    }
     mm_way_advance(&change->way, mm_pt_bytes(level));
     return MM_OK;
 }
@@ -154,7 +157,7 @@ static enum mm_err protect_5(struct mm_change *change, struct mm_table *table, u
 
 enum mm_err mm_protect(struct mm_change *change)
 {
-    return mm_change_run(change, protect_1, protect_2, protect_3, protect_4, protect_5);
+    MM_CHANGE_RUN(protect, change)
 }
 
 enum mm_err mm_space_protect(struct mm_space *space, mm_virt_t virt, uint64_t bytes, uint32_t prot,

@@ -126,6 +126,7 @@ static void look_begin(struct mm_change *change, bool lock)
     change->locked = lock;
     change->paused = false;
     change->cut = false;
+    change->owned = 0;
     change->budget = lock ? mm_gather_room(change->gather) : MM_PIECE_TABLES;
 }
 
@@ -147,6 +148,7 @@ static enum mm_err change_locked(struct mm_change *change)
     way_begin(change);
     look_begin(change, true);
     err = mm_look(change);
+    change->cut |= change->owned > MM_GATHER_OWNED - change->gather->owned_count;
     if (err != MM_OK || !change->way.done || change->cut) {
         /* a table at which the budget ended is not locked */
         if (!change->paused || change->way.virt != first)

@@ -8,15 +8,17 @@
  * Invariants  I1 no table is read after it was given back
  *             I2 a table that is counted is freed only as what its tag says it is
  * Locking     None: nobody else knows of these tables.
- * Cost        One load per entry of the tables above level 1; leaf tables are not looked at.
+ * Cost        One load per entry of the tables above level 1, and of leaf tables with frames that the
+ *             space owned; the others are not looked at.
  * Rejected    A list of all tables in the gather: it would be full after 64, and a full gather means
  *             a flush more.
  */
-#include "vmm_internal.h"
+#include "subtree.h"
 
 struct removing {
     struct mm_vmm *vmm;
     struct mm_space_fail *damage;
+    bool owns;
 };
 
 static MM_COLD void note(struct removing *r, uint64_t virt, unsigned level, mm_pte_t entry)
@@ -27,6 +29,39 @@ static MM_COLD void note(struct removing *r, uint64_t virt, unsigned level, mm_p
 
 static void remove_table(struct removing *r, mm_phys_t frame, unsigned level, uint64_t virt,
                          mm_pte_t link);
+
+#define OWNED_AT_ONCE 32u
+
+/* The frames of a leaf table that the space owned. */
+static void free_owned(struct mm_vmm *vmm, const mm_pte_t *table)
+{
+    mm_phys_t owned[OWNED_AT_ONCE];
+    unsigned count = 0;
+
+    for (unsigned i = 0; i < mm_pt_entries(1); i++) {
+        mm_pte_t entry = mm_pte_load(&table[i]);
+
+        if (!mm_pte_is_present(entry) || mm_entry_is_damaged(&vmm->paging, entry, 1) ||
+            !mm_pte_is_owned(entry))
+            continue;
+        owned[count++] = mm_pte_phys(entry, 1);
+        if (count == OWNED_AT_ONCE) {
+            (void)mm_pmm_free_bulk(vmm->pmm, owned, count);
+            count = 0;
+        }
+    }
+    if (count != 0)
+        (void)mm_pmm_free_bulk(vmm->pmm, owned, count);
+}
+
+static bool may_own(const struct removing *r, mm_phys_t frame)
+{
+    struct mm_table table = {.tag = mm_table_tag(r->vmm, frame, 1)};
+
+    if (table.tag != NULL)
+        table.word = mm_load_relaxed_u16(table.tag);
+    return r->owns && mm_table_may_own(&table);
+}
 
 /* The first address that entry `i` of a table of `level` covers. The root's upper half is the
  * kernel's. */
@@ -59,21 +94,24 @@ static void remove_table(struct removing *r, mm_phys_t frame, unsigned level, ui
 {
     mm_pte_t *table;
 
-    if (level > 1) {
+    if (level > 1 || may_own(r, frame)) {
         if (mm_table_map(r->vmm->window, frame, &table) != MM_OK) {
             note(r, virt, level + 1, link);
             return;
         }
-        remove_entries(r, table, level, virt, (struct mm_slots){0, mm_pt_entries(level) - 1});
+        if (level > 1)
+            remove_entries(r, table, level, virt, (struct mm_slots){0, mm_pt_entries(level) - 1});
+        else
+            free_owned(r->vmm, table);
         mm_table_unmap(r->vmm->window, table);
     }
     if (!mm_table_free(r->vmm, frame, level))
         note(r, virt, level + 1, link);
 }
 
-void mm_tables_free(struct mm_vmm *vmm, mm_phys_t table, unsigned level)
+void mm_tables_free(struct mm_vmm *vmm, mm_phys_t table, unsigned level, bool owns)
 {
-    struct removing r = {vmm, NULL};
+    struct removing r = {vmm, NULL, owns};
 
     if (level == 0)
         (void)mm_table_free(vmm, table, 0);
@@ -81,12 +119,13 @@ void mm_tables_free(struct mm_vmm *vmm, mm_phys_t table, unsigned level)
         remove_table(&r, table, level, 0, mm_pte_empty());
 }
 
-void mm_tables_free_below(struct mm_vmm *vmm, mm_phys_t root, struct mm_slots slots,
+void mm_tables_free_below(struct mm_space *space, struct mm_slots slots,
                           struct mm_space_fail *damage)
 {
-    struct removing r = {vmm, damage};
+    struct mm_vmm *vmm = space->vmm;
+    struct removing r = {vmm, damage, mm_space_may_own(space)};
     unsigned level = vmm->paging.levels;
-    mm_pte_t *table = mm_table_map_known(vmm->window, root);
+    mm_pte_t *table = mm_table_map_known(vmm->window, space->root);
 
     remove_entries(&r, table, level, 0, slots);
     mm_table_unmap(vmm->window, table);

@@ -381,7 +381,7 @@ static void space_teardown(struct mm_space *space, struct mm_space_fail *damage)
     mm_gather_start(&gather, space);
     mm_gather_everything(&gather);
     mm_gather_flush(&gather);
-    mm_tables_free_below(vmm, space->root, own, damage);
+    mm_tables_free_below(space, own, damage);
     (void)mm_table_free(vmm, space->root, 0);
 }
 
@@ -440,6 +440,7 @@ void mm_space_get_stats(struct mm_space *space, struct mm_space_stats *out)
     if (mm_space_hold(space) != MM_OK)
         return;
     out->tables = mm_load_relaxed_u64(&space->table_count);
+    out->owned_frames = mm_load_relaxed_u64(&space->frame_count);
     halves = mm_space_halves(space, half);
     for (unsigned i = 0; i < halves; i++) {
         struct mm_walker walker = mm_walker_over(space, half[i], out, NULL);
@@ -451,14 +452,29 @@ void mm_space_get_stats(struct mm_space *space, struct mm_space_stats *out)
     mm_space_unhold(space);
 }
 
-enum mm_err mm_space_set_limit(struct mm_space *space, uint64_t tables)
+static enum mm_err limit_set(struct mm_space *space, const uint64_t *count, uint64_t *limit,
+                             uint64_t value)
 {
     enum mm_err err = mm_space_alive(space);
 
     if (err != MM_OK)
         return err;
-    if (tables != 0 && mm_load_relaxed_u64(&space->table_count) > tables)
+    if (value != 0 && mm_load_relaxed_u64(count) > value)
         return MM_ERR_LIMIT;
-    mm_store_relaxed_u64(&space->table_limit, tables);
+    mm_store_relaxed_u64(limit, value);
     return MM_OK;
+}
+
+enum mm_err mm_space_set_limit(struct mm_space *space, uint64_t tables)
+{
+    if (space == NULL)
+        return MM_ERR_BAD_ARG;
+    return limit_set(space, &space->table_count, &space->table_limit, tables);
+}
+
+enum mm_err mm_space_set_frame_limit(struct mm_space *space, uint64_t frames)
+{
+    if (space == NULL)
+        return MM_ERR_BAD_ARG;
+    return limit_set(space, &space->frame_count, &space->frame_limit, frames);
 }

@@ -247,26 +247,29 @@ void mm_subtree_prune(struct mm_subtree *subtree, uint64_t virt, struct mm_gathe
 
 /* ---- whole subtrees ---- */
 
-uint64_t mm_tables_lock_all(struct mm_section *section, mm_phys_t frame, unsigned level,
-                            bool locked)
+void mm_tables_lock_all(struct mm_section *section, mm_phys_t frame, unsigned level, bool locked,
+                        struct mm_tables_count *count)
 {
     const struct mm_vmm *vmm = section->space->vmm;
     struct mm_table table = {.frame = frame};
-    uint64_t tables = 1;
 
-    if (!locked)
+    if (locked)
+        mm_table_locked(section, &table, level);
+    else
         mm_table_lock(section, &table, level);
-    if (level == 1)
-        return tables;
+    count->tables++;
+    if (level == 1 && !(mm_table_may_own(&table) && mm_space_may_own(section->space)))
+        return;
     table.entry = mm_table_map_known(vmm->window, frame);
     for (unsigned i = 0; i < mm_pt_entries(level); i++) {
         mm_pte_t entry = mm_pte_load(&table.entry[i]);
 
         if (mm_pte_is_table(entry, level) && !mm_entry_is_damaged(&vmm->paging, entry, level))
-            tables += mm_tables_lock_all(section, mm_pte_phys(entry, level), level - 1, locked);
+            mm_tables_lock_all(section, mm_pte_phys(entry, level), level - 1, locked, count);
+        else if (level == 1 && mm_pte_is_present(entry) && mm_pte_is_owned(entry))
+            count->owned++;
     }
     mm_table_unmap(vmm->window, table.entry);
-    return tables;
 }
 
 void mm_tables_unlock_stray(struct mm_section *section, mm_phys_t frame, unsigned level,

@@ -34,10 +34,11 @@
 
 /* ---- tags: what a table's frame says ---- */
 
-#define MM_TAG_LIVE        0x3ffu /* entries that are not empty */
-#define MM_TAG_LOCK        0x400u /* only its holder writes the tag */
-#define MM_TAG_STRAY       0x800u /* taken off: start again from the root */
-#define MM_TAG_LEVEL_SHIFT 12u    /* of the table; 0 = none */
+#define MM_TAG_LIVE        0x3ffu  /* entries that are not empty */
+#define MM_TAG_LOCK        0x400u  /* only its holder writes the tag */
+#define MM_TAG_STRAY       0x800u  /* taken off: start again from the root */
+#define MM_TAG_LEVEL_SHIFT 12u     /* of the table, 3 bits; 0 = none */
+#define MM_TAG_OWNED       0x8000u /* some leaves may be of frames that the space owns */
 
 _Static_assert(MM_PT_ENTRIES <= MM_TAG_LIVE && MM_PT_LEVELS_MAX < 8, "a tag has room");
 
@@ -52,6 +53,11 @@ struct mm_table {
 static inline uint16_t mm_tag_of(unsigned level, unsigned live)
 {
     return (uint16_t)(level << MM_TAG_LEVEL_SHIFT | live);
+}
+
+static inline unsigned mm_tag_level(unsigned word)
+{
+    return word >> MM_TAG_LEVEL_SHIFT & 7;
 }
 
 /* The tag of a frame, whatever it says; NULL if there is none. */
@@ -69,7 +75,7 @@ static inline uint16_t *mm_table_tag(const struct mm_vmm *vmm, mm_phys_t frame, 
 {
     uint16_t *tag = mm_frame_tag(vmm, frame);
 
-    return tag != NULL && mm_load_relaxed_u16(tag) >> MM_TAG_LEVEL_SHIFT == level ? tag : NULL;
+    return tag != NULL && mm_tag_level(mm_load_relaxed_u16(tag)) == level ? tag : NULL;
 }
 
 /* Entries of a table of `level` that are not empty. */
@@ -78,6 +84,12 @@ unsigned mm_table_search(const mm_pte_t *entry, unsigned level);
 static inline unsigned mm_table_live(const struct mm_table *table, unsigned level)
 {
     return table->tag != NULL ? table->word & MM_TAG_LIVE : mm_table_search(table->entry, level);
+}
+
+/* A table without a tag may. */
+static inline bool mm_table_may_own(const struct mm_table *table)
+{
+    return table->tag == NULL || (table->word & MM_TAG_OWNED) != 0;
 }
 
 /* Count a table that is not linked yet. */
@@ -291,9 +303,14 @@ void mm_subtree_prune(struct mm_subtree *subtree, uint64_t virt, struct mm_gathe
 
 /* ---- tables that are taken off whole ---- */
 
-/* Lock a table of `level` and all below it; with `locked` they are. Counts them. */
-uint64_t mm_tables_lock_all(struct mm_section *section, mm_phys_t frame, unsigned level,
-                            bool locked);
+struct mm_tables_count {
+    uint64_t tables;
+    uint64_t owned; /* frames */
+};
+
+/* Lock a table of `level` and all below it; with `locked` they are. Adds to `count`. */
+void mm_tables_lock_all(struct mm_section *section, mm_phys_t frame, unsigned level, bool locked,
+                        struct mm_tables_count *count);
 /* And let go of them, `tables` or fewer: they are not linked any more. */
 void mm_tables_unlock_stray(struct mm_section *section, mm_phys_t frame, unsigned level,
                             uint64_t tables);

@@ -84,7 +84,7 @@ bool mm_table_free(struct mm_vmm *vmm, mm_phys_t frame, unsigned level)
 
     if (tag == NULL && !mm_table_is_ours(vmm, frame)) /* what has a tag is the source's */
         return true;
-    if (tag != NULL && level != 0 && mm_load_relaxed_u16(tag) >> MM_TAG_LEVEL_SHIFT != level)
+    if (tag != NULL && level != 0 && mm_tag_level(mm_load_relaxed_u16(tag)) != level)
         return false;
     if (tag != NULL)
         mm_store_relaxed_u16(tag, 0);

@@ -21,12 +21,26 @@
 
 /* ---- one table ---- */
 
+/* The page goes; its frame, if the space owns it, when the flush is over. */
+static inline void unmap_page(struct mm_change *change, mm_pte_t *slot, mm_pte_t before,
+                              uint64_t virt)
+{
+    struct mm_gather *gather = change->gather;
+
+    mm_pte_store(slot, mm_pte_empty());
+    if ((gather->flags & MM_GATHER_EVERYTHING) == 0)
+        mm_gather_page(gather, virt, MM_FRAME_BYTES);
+    if (mm_pte_is_owned(before) && (gather->flags & MM_GATHER_OWNS) != 0) {
+        gather->owned[gather->owned_count++] = mm_pte_phys(before, 1);
+        (void)mm_fetch_add_relaxed_u64(&change->space->frame_count, 0 - UINT64_C(1));
+    }
+}
+
 static enum mm_err unmap_1(struct mm_change *change, struct mm_table *table, unsigned rights)
 {
     unsigned first = mm_pt_index(mm_virt(change->way.virt), 1);
     unsigned pages = mm_way_pages(&change->way, first);
     mm_pte_t *entry = &table->entry[first];
-    struct mm_gather *gather = change->gather;
     uint64_t reserved = change->reserved;
     unsigned fewer = 0;
     unsigned i;
@@ -40,15 +54,16 @@ static enum mm_err unmap_1(struct mm_change *change, struct mm_table *table, uns
                 break;
             continue;
         }
-        mm_pte_store(&entry[i], mm_pte_empty());
+        change->paused = change->gather->owned_count == MM_GATHER_OWNED &&
+                         mm_pte_is_owned(before) && (change->gather->flags & MM_GATHER_OWNS) != 0;
+        if (change->paused)
+            break;
+        unmap_page(change, &entry[i], before, change->way.virt + ((uint64_t)i << MM_FRAME_SHIFT));
         fewer++;
-        if ((gather->flags & MM_GATHER_EVERYTHING) == 0)
-            mm_gather_page(gather, change->way.virt + ((uint64_t)i << MM_FRAME_SHIFT),
-                           MM_FRAME_BYTES);
     }
     mm_table_count(table, 0u - fewer);
     mm_way_advance_pages(&change->way, i);
-    return i == pages ? MM_OK : mm_change_refuse_damage(change, entry[i], 1);
+    return i == pages || change->paused ? MM_OK : mm_change_refuse_damage(change, entry[i], 1);
 }
 
 /* The commonest call: pages of one leaf table, all of them there. False: go the general way. */
@@ -60,14 +75,15 @@ bool mm_unmap_pages(struct mm_change *change)
     mm_pte_t *entry = &table->entry[mm_pt_index(mm_virt(virt), 1)];
     unsigned pages = (unsigned)((change->span.last - virt) >> MM_FRAME_SHIFT) + 1;
 
+    if (mm_table_may_own(table) && (gather->flags & MM_GATHER_OWNS) != 0 &&
+        pages > MM_GATHER_OWNED - gather->owned_count)
+        return false;
     for (unsigned i = 0; i < pages; i++)
         if (!mm_pte_is_sound_leaf(mm_pte_load(&entry[i]), change->reserved, 1))
             return false;
-    for (unsigned i = 0; i < pages; i++) {
-        mm_pte_store(&entry[i], mm_pte_empty());
-        if ((gather->flags & MM_GATHER_EVERYTHING) == 0)
-            mm_gather_page(gather, virt + ((uint64_t)i << MM_FRAME_SHIFT), MM_FRAME_BYTES);
-    }
+    for (unsigned i = 0; i < pages; i++)
+        unmap_page(change, &entry[i], mm_pte_load(&entry[i]),
+                   virt + ((uint64_t)i << MM_FRAME_SHIFT));
     mm_table_count(table, 0u - pages);
     return true;
 }
@@ -79,7 +95,7 @@ static bool remove_whole(struct mm_change *change, struct mm_table *table, mm_pt
     struct mm_section *section = &change->subtree.section;
     struct mm_space *space = change->space;
     mm_phys_t frame = mm_pte_phys(entry, level);
-    uint64_t tables;
+    struct mm_tables_count count = {0, 0};
 
     if (mm_table_tag(space->vmm, frame, level - 1) == NULL && space->one_lock == 0)
         return false;
@@ -87,14 +103,15 @@ static bool remove_whole(struct mm_change *change, struct mm_table *table, mm_pt
     if (change->paused)
         return false;
     change->budget--;
-    tables = mm_tables_lock_all(section, frame, level - 1, change->locked);
+    mm_tables_lock_all(section, frame, level - 1, change->locked, &count);
     mm_pte_store(slot, mm_pte_empty());
     mm_table_count(table, 0u - 1);
-    mm_tables_removed(space, tables);
+    mm_tables_removed(space, count.tables);
+    (void)mm_fetch_add_relaxed_u64(&space->frame_count, 0 - count.owned);
     mm_gather_everything(change->gather);
-    mm_gather_table(change->gather, frame, tables > 1 ? level - 1 : 0, change->way.virt,
-                    mm_pt_bytes(level));
-    mm_tables_unlock_stray(section, frame, level - 1, tables);
+    mm_gather_table(change->gather, frame, count.tables > 1 || count.owned != 0 ? level - 1 : 0,
+                    change->way.virt, mm_pt_bytes(level));
+    mm_tables_unlock_stray(section, frame, level - 1, count.tables);
     mm_way_advance(&change->way, mm_pt_bytes(level));
     return true;
 }
@@ -198,7 +215,7 @@ static enum mm_err unmap_5(struct mm_change *change, struct mm_table *table, uns
 
 enum mm_err mm_unmap(struct mm_change *change)
 {
-    return mm_change_run(change, unmap_1, unmap_2, unmap_3, unmap_4, unmap_5);
+    MM_CHANGE_RUN(unmap, change)
 }
 
 enum mm_err mm_space_unmap(struct mm_space *space, mm_virt_t virt, uint64_t bytes, uint32_t flags,

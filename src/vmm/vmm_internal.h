@@ -120,6 +120,12 @@ static inline struct mm_vmm_cpu *mm_vmm_cpu(const struct mm_vmm *vmm, unsigned c
     return &vmm->cpu[cpu & vmm->cpu_mask];
 }
 
+/* May leaves of the space be marked as owned? In an adopted one the mark is somebody else's. */
+static inline bool mm_space_may_own(const struct mm_space *space)
+{
+    return space->vmm->pmm != NULL && (space->flags & MM_SPACE_ADOPTED) == 0;
+}
+
 static inline bool mm_space_is_kernel(const struct mm_space *space)
 {
     return (space->flags & MM_SPACE_KERNEL) != 0;
@@ -380,6 +386,7 @@ mm_pte_t mm_map_leaf(const struct mm_space *space, const struct mm_map_request *
 #define MM_GATHER_EVERYTHING 1u
 #define MM_GATHER_HOLDS      2u /* its space: from begin to end */
 #define MM_GATHER_KERNEL     4u /* of the kernel space */
+#define MM_GATHER_OWNS       8u /* the space may own frames */
 
 /* A gather that holds nothing: for a call that flushes before it returns. */
 void mm_gather_start(struct mm_gather *gather, struct mm_space *space);
@@ -387,7 +394,7 @@ void mm_gather_start(struct mm_gather *gather, struct mm_space *space);
 static inline bool mm_gather_has_work(const struct mm_gather *gather)
 {
     return gather->page_count != 0 || gather->table_count != 0 || gather->run_count != 0 ||
-           (gather->flags & MM_GATHER_EVERYTHING) != 0;
+           gather->owned_count != 0 || (gather->flags & MM_GATHER_EVERYTHING) != 0;
 }
 
 static inline void mm_gather_everything(struct mm_gather *gather)
@@ -418,10 +425,11 @@ static inline unsigned mm_gather_room(const struct mm_gather *gather)
     return MM_GATHER_TABLES - gather->table_count - MM_PT_LEVELS_MAX;
 }
 
-/* Has it room for less than two prunings from the bottom to the top? */
+/* Has it room for less than two prunings from the bottom to the top, or few frames? */
 static inline bool mm_gather_is_crowded(const struct mm_gather *gather)
 {
-    return MM_GATHER_TABLES - gather->table_count < 3 * MM_PT_LEVELS_MAX;
+    return MM_GATHER_TABLES - gather->table_count < 3 * MM_PT_LEVELS_MAX ||
+           gather->owned_count > MM_GATHER_OWNED / 2;
 }
 
 /* Before a section: flush a gather that is. */
@@ -438,15 +446,15 @@ void mm_gather_finish(struct mm_gather *gather, const struct mm_cpuset *others);
 /* ---- remove.c: tables that no CPU can reach any more ---- */
 
 /* Free a table of `level` and all below it; level 0: one that is empty. What damaged entries lead to
- * is lost. No lock held. */
-void mm_tables_free(struct mm_vmm *vmm, mm_phys_t table, unsigned level);
+ * is lost. `owns`: and the frames that they say the space owns. No lock held. */
+void mm_tables_free(struct mm_vmm *vmm, mm_phys_t table, unsigned level, bool owns);
 
 struct mm_slots {
     unsigned first, last;
 };
 
-/* The same for all below some entries of a root, which stays. `damage`: the first, if there is any. */
-void mm_tables_free_below(struct mm_vmm *vmm, mm_phys_t root, struct mm_slots slots,
+/* The same for all below some entries of the root of a space, which stays. `damage`: the first, if there is any. */
+void mm_tables_free_below(struct mm_space *space, struct mm_slots slots,
                           struct mm_space_fail *damage);
 
 /* ---- live.c ---- */

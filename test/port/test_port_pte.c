@@ -50,7 +50,7 @@ TEST(port_literal_leaf_decodes_to_what_made_it)
         CHECK_EQ(mm_pte_phys(leaf, row->level).raw, row->phys);
         CHECK_EQ(mm_pte_prot(leaf), row->prot);
         CHECK_EQ(mm_pte_type(leaf, row->level), row->type);
-        CHECK_EQ(mm_pte_global(leaf), (row->flags & MM_PTE_GLOBAL) != 0);
+        CHECK_EQ(mm_pte_global(leaf), (row->flags & MM_LEAF_GLOBAL) != 0);
         CHECK(!mm_pte_accessed(leaf) && !mm_pte_dirty(leaf));
         CHECK_EQ(mm_pte_reserved(leaf, row->level, 52, true), 0);
     }
