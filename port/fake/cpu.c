@@ -99,6 +99,12 @@ unsigned fake_cpu_current(void)
     return current;
 }
 
+void fake_cpu_off(unsigned cpu)
+{
+    fake_cpu(cpu)->root_loaded = false;
+    fake_cache_drop_all(cpu);
+}
+
 void fake_interrupts(bool on)
 {
     fake_machine.cpu[current].interrupts_on = on;

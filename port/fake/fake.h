@@ -93,6 +93,9 @@ struct fake_cpu *fake_cpu(unsigned cpu);
 void fake_cpu_set(unsigned cpu);
 unsigned fake_cpu_current(void);
 
+/* Halt a CPU for good, or until it gets a root: it has none, and nothing cached. */
+void fake_cpu_off(unsigned cpu);
+
 /* Switch on what mm_port_cpu_init() switches on, on every CPU: for tests without start-up. */
 void fake_cpus_prepare(void);
 

@@ -207,7 +207,7 @@ bool fake_walked_by_any(uint64_t frame);
 /* ---- ram.c ---- */
 void fake_ram_release(void);
 bool fake_ram_overlaps(uint64_t start, uint64_t bytes);
-bool fake_is_canary(uint64_t phys);
+bool fake_is_poison(uint64_t entry, uint64_t phys);
 
 /* ---- frames.c ---- */
 bool fake_always_mapped(uint64_t virt);

@@ -132,9 +132,11 @@ static uint64_t canary(uint64_t i)
     return (UINT64_C(1) << fake_machine.cpu[0].phys_bits) - (i % CANARIES + 1) * MM_FRAME_BYTES;
 }
 
-bool fake_is_canary(uint64_t phys)
+/* Marks that a walk has set in it since are no part of it. */
+bool fake_is_poison(uint64_t entry, uint64_t phys)
 {
-    return phys >= canary(CANARIES - 1) && phys <= canary(0) && fake_frame_record(phys) == NULL;
+    return phys >= canary(CANARIES - 1) && phys <= canary(0) && fake_frame_record(phys) == NULL &&
+           (entry & ~(fake_format.accessed | fake_format.dirty)) == fake_poison_entry(phys);
 }
 
 /* A frame of poison; made anew when the machine's width has changed. */

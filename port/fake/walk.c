@@ -38,7 +38,7 @@ void *fake_entry_at(uint64_t table, unsigned level, uint64_t virt, uint64_t *phy
 }
 
 /* What hardware must never read: poison, and what somebody has freed. */
-static void forbidden(unsigned cpu, uint64_t virt, uint64_t at, unsigned level,
+static void forbidden(unsigned cpu, uint64_t virt, uint64_t at, unsigned level, uint64_t bits,
                       const struct fake_entry *entry)
 {
     const struct fake_frame *table = fake_frame_record(at);
@@ -51,7 +51,7 @@ static void forbidden(unsigned cpu, uint64_t virt, uint64_t at, unsigned level,
                   (unsigned long long)(at & ~(MM_FRAME_BYTES - 1)));
     if (entry->kind != FAKE_LEAF && entry->kind != FAKE_TABLE)
         return;
-    if (fake_is_canary(phys))
+    if (fake_is_poison(bits, phys))
         fake_fail("CPU %u walks %#llx and reads poison, at %#llx: a level %u table was linked "
                   "before it was filled, or freed too early",
                   cpu, (unsigned long long)virt, (unsigned long long)at, level);
@@ -88,16 +88,17 @@ void fake_walk_from(unsigned cpu, uint64_t virt, uint64_t table, unsigned level,
     fake_machine.counts[cpu].walks++;
     for (;; level--) {
         struct fake_entry entry;
-        uint64_t phys;
+        uint64_t phys, bits;
         void *at = fake_entry_at(table, level, virt, &phys);
 
         walk->level = level;
         walk->fault = FAKE_NO_TABLE;
         if (at == NULL)
             return;
-        fake_decode(&fake_machine.cpu[cpu], fake_entry_read(at), level, &entry);
+        bits = fake_entry_read(at);
+        fake_decode(&fake_machine.cpu[cpu], bits, level, &entry);
         if ((how & FAKE_WALK_TOUCH) != 0)
-            forbidden(cpu, virt, phys, level, &entry);
+            forbidden(cpu, virt, phys, level, bits, &entry);
         if (entry.kind == FAKE_ABSENT)
             cached_fill(&walk->leaf, virt, level, 0, &entry);
         walk->fault = entry.kind == FAKE_ABSENT ? FAKE_NOT_PRESENT : FAKE_RESERVED;

@@ -276,6 +276,20 @@ TEST(fake_schedule_decides_how_often_walkers_run)
     CHECK(walks_of(FAKE_RANDOM, 4, 2) != some || walks_of(FAKE_RANDOM, 4, 3) != some);
 }
 
+TEST(fake_cpu_that_is_off_walks_and_keeps_nothing)
+{
+    watched(FAKE_WATCH_READ);
+    store(TABLE1, 2, 0x202003);
+    CHECK(fake_tlb_entries(1) > 0 && fake_table_entries(1) > 0);
+    fake_cpu_off(1);
+    CHECK(fake_tlb_entries(1) == 0 && fake_table_entries(1) == 0);
+    store(TABLE1, 3, 0x203003);
+    CHECK(fake_tlb_entries(1) == 0 && fake_tlb_entries(0) > 0);
+    store(TABLE1, 2, 0);
+    mm_mmu_flush_page(mm_virt(0x2000));
+    CHECK_EQ(fake_stale_entries(), 0);
+}
+
 /* ---- counts ---- */
 
 static void flush_there(void *arg)
