@@ -142,6 +142,15 @@ static bool same(const struct fake_cached *a, const struct fake_cached *b)
            a->global == b->global;
 }
 
+static void check_size(unsigned cpu, const struct fake_set *set, const struct fake_cached *entry)
+{
+    const struct fake_cached *other = fake_mixed_with(set, entry);
+
+    if (other != NULL)
+        fake_fail("CPU %u caches %#llx with two sizes that differ: levels %u and %u", cpu,
+                  (unsigned long long)entry->virt, other->level, entry->level);
+}
+
 static void set_add(unsigned cpu, struct fake_set *set, const struct fake_cached *found)
 {
     struct fake_cached entry = *found;
@@ -153,6 +162,8 @@ static void set_add(unsigned cpu, struct fake_set *set, const struct fake_cached
         set->entry[i].dirty |= entry.dirty;
         return;
     }
+    if (fake_machine.on.one_size && entry.kind == FAKE_LEAF)
+        check_size(cpu, set, &entry);
     entry.order = fake_machine.order++;
     entry.asid = (uint16_t)fake_machine.cpu[cpu].asid;
     set_put(set, &entry);

@@ -184,6 +184,10 @@ void fake_break_before_make(bool on);
  * mm_mmu_published(). A page fault does not drop it: its handler has to. */
 void fake_cache_absence(bool on);
 
+/* A CPU that caches two translations of one address with two sizes, and with another frame, right or
+ * type, fails the machine: which of them it uses is its choice (SDM vol. 3A, 4.10.2.3). */
+void fake_one_size(bool on);
+
 /* ---- frames that come and go ---- */
 
 /*
@@ -264,7 +268,10 @@ struct fake_counts {
     uint64_t flush_page, flush_space, flush_all, root_loads;
     uint64_t flush_asid_page, flush_asid, flush_asids;
     uint64_t loads, stores, fresh_stores, swaps; /* of entries; swaps: compare-and-swaps, too */
-    uint64_t lost_accessed, lost_dirty; /* set by a walker just before a plain store undid it */
+    /* Set by a walker just before a plain store undid it: of an entry that stays present, and of one
+     * that does not. */
+    uint64_t lost_accessed, lost_dirty;
+    uint64_t dropped_accessed, dropped_dirty;
     uint64_t frame_maps, frame_unmaps;
     uint64_t guards, interrupts, ipis;
     uint64_t walks;

@@ -103,7 +103,7 @@ struct fake_switches {
     unsigned one_in;
     uint64_t random;
     unsigned changes; /* FAKE_WATCH_*: for addresses whose entries are stored */
-    bool break_before_make, absence, free_unmapped;
+    bool break_before_make, absence, free_unmapped, one_size;
 };
 
 struct fake_machine {
@@ -213,6 +213,9 @@ bool fake_is_poison(uint64_t entry, uint64_t phys);
 bool fake_always_mapped(uint64_t virt);
 
 /* ---- stale.c ---- */
+/* The cached leaf of another size that covers a part of `leaf` and says something else; or NULL. */
+const struct fake_cached *fake_mixed_with(const struct fake_set *set,
+                                          const struct fake_cached *leaf);
 void fake_stale_store(const struct fake_place *place);
 
 #endif

@@ -220,9 +220,18 @@ uint64_t fake_port_load(const void *entry, unsigned bytes)
 static void count_lost(const struct fake_change *change, uint64_t value)
 {
     uint64_t lost = change->before & ~change->software & ~value;
+    bool accessed = (lost & fake_format.accessed) != 0;
+    bool dirty = (lost & fake_format.dirty) != 0;
+    struct fake_entry after;
 
-    fake_machine.count.lost_accessed += (lost & fake_format.accessed) != 0;
-    fake_machine.count.lost_dirty += (lost & fake_format.dirty) != 0;
+    if (!accessed && !dirty)
+        return;
+    fake_decode(&fake_machine.cpu[fake_cpu_current()], value,
+                change->placed ? change->place.level : 1, &after);
+    fake_machine.count.lost_accessed += accessed && after.kind != FAKE_ABSENT;
+    fake_machine.count.lost_dirty += dirty && after.kind != FAKE_ABSENT;
+    fake_machine.count.dropped_accessed += accessed && after.kind == FAKE_ABSENT;
+    fake_machine.count.dropped_dirty += dirty && after.kind == FAKE_ABSENT;
 }
 
 void fake_port_store(void *entry, uint64_t value, unsigned bytes)

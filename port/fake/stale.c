@@ -174,6 +174,28 @@ static bool agree(const struct fake_cached *small, const struct fake_cached *lar
            small->type == large->type && small->global == large->global;
 }
 
+static bool differ(const struct fake_cached *small, const struct fake_cached *large)
+{
+    return small->kind == FAKE_LEAF && large->kind == FAKE_LEAF && !agree(small, large);
+}
+
+const struct fake_cached *fake_mixed_with(const struct fake_set *set,
+                                          const struct fake_cached *leaf)
+{
+    uint64_t bytes = fake_level_bytes(leaf->level);
+
+    for (unsigned level = leaf->level + 1u; level <= fake_format.levels_max; level++)
+        for (uint32_t i = fake_set_first(set, fake_level_start(leaf->virt, level), level);
+             i != FAKE_NO_INDEX; i = fake_set_next(set, i))
+            if (differ(leaf, &set->entry[i]))
+                return &set->entry[i];
+    for (uint32_t i = 0; leaf->level > 1 && i < set->count; i++)
+        if (set->entry[i].level < leaf->level && set->entry[i].virt - leaf->virt < bytes &&
+            differ(&set->entry[i], leaf))
+            return &set->entry[i];
+    return NULL;
+}
+
 size_t fake_mixed_entries(void)
 {
     size_t mixed = 0;
@@ -187,8 +209,7 @@ size_t fake_mixed_entries(void)
             for (unsigned level = small->level + 1u; level <= fake_format.levels_max; level++)
                 for (uint32_t k = fake_set_first(set, fake_level_start(small->virt, level), level);
                      k != FAKE_NO_INDEX; k = fake_set_next(set, k))
-                    mixed += small->kind == FAKE_LEAF && set->entry[k].kind == FAKE_LEAF &&
-                             !agree(small, &set->entry[k]);
+                    mixed += differ(small, &set->entry[k]);
         }
     }
     return mixed;

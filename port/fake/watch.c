@@ -137,6 +137,11 @@ void fake_break_before_make(bool on)
     fake_machine.changed_all = true;
 }
 
+void fake_one_size(bool on)
+{
+    fake_machine.on.one_size = on;
+}
+
 void fake_cache_absence(bool on)
 {
     fake_machine.on.absence = on;

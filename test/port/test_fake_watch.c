@@ -162,6 +162,13 @@ TEST(fake_plain_store_that_undoes_dirty_is_counted)
     store(TABLE1, 2, 0x202003);
     mm_pte_swap(entry(TABLE1, 2), (mm_pte_t){0});
     CHECK_EQ(fake_counts().lost_dirty, 1);
+    store(TABLE1, 3, 0x203003);
+    store(TABLE1, 3, 0);
+    CHECK(fake_counts().lost_dirty == 1 && fake_counts().dropped_dirty == 0);
+    store(TABLE1, 4, 0);
+    table(TABLE1)[4] = 0x204003; /* no walker has been there */
+    store(TABLE1, 4, 0);
+    CHECK(fake_counts().lost_dirty == 1 && fake_counts().dropped_dirty == 1);
 }
 
 TEST(fake_plain_store_over_marks_that_are_set_loses_nothing)
@@ -249,6 +256,26 @@ TEST(fake_two_sizes_with_different_rights_are_told_from_a_clean_split)
     CHECK(strstr(fake_stale_why(), "two sizes for one address") != NULL);
     mm_mmu_flush_page(mm_virt(0x200000));
     CHECK(fake_mixed_entries() == 0 && fake_stale_entries() == 0);
+}
+
+TEST(fake_two_sizes_fail_a_machine_that_forbids_them)
+{
+    watched(FAKE_WATCH_READ);
+    fake_one_size(true);
+    for (unsigned i = 0; i < 512; i++)
+        table(ROOT_B)[i] = (0x400000 + i * UINT64_C(0x1000)) | 1;
+    store(TABLE2, 1, 0x400081);
+    store(TABLE2, 1, ROOT_B | 7); /* a clean split: they agree */
+    CHECK(fake_tlb_entries(0) > 3);
+    CHECK_MACHINE_FAILS(store(ROOT_B, 3, 0x403003));
+    CHECK(strstr(mm_test_machine(), "two sizes that differ: levels 2 and 1") != NULL);
+    table(ROOT_B)[3] = 0x403001;
+    mm_mmu_flush_all();
+    fake_cpu_set(1);
+    mm_mmu_flush_all();
+    store(ROOT_B, 3, 0x403003);
+    CHECK_MACHINE_FAILS(store(TABLE2, 1, 0x600081)); /* from small to large */
+    CHECK(strstr(mm_test_machine(), "levels 1 and 2") != NULL);
 }
 
 /* ---- when ---- */

@@ -50,6 +50,7 @@ static inline void fixture_machine(unsigned levels, bool one_gib, unsigned cpus)
 {
     fake_ram_add(mm_phys(RAM_START), RAM_BYTES);
     fake_watch_changes(FAKE_WATCH_READ | FAKE_WATCH_WRITE);
+    fake_one_size(true);
     mm_test_frames_init(&fx.frames, mm_phys(RAM_START), RAM_BYTES / K4);
     fx.levels = levels;
     fx.leaf_levels = 1u << 1 | 1u << 2 | (one_gib ? 1u << 3 : 0);
@@ -126,6 +127,8 @@ static inline void fixture_sound(struct mm_space *space)
 {
     CHECK_EQ(space_faults(space), 0);
     CHECK_EQ(fake_stale_entries(), 0);
+    CHECK_EQ(fake_counts().lost_accessed, 0);
+    CHECK_EQ(fake_counts().lost_dirty, 0);
     CHECK_EQ(fake_counts().frame_maps, fake_counts().frame_unmaps);
 }
 
