@@ -159,7 +159,8 @@ void fake_watch(mm_virt_t virt, unsigned how);
 
 /* The same, around each store, for addresses that the stored entry covers: its first page, its last
  * and one between. No list is needed; a store into a table that no CPU can reach costs nothing.
- * `how` as above, 0 = off. */
+ * `how` as above, 0 = off. The hardware writes before the store, not after it: a page is read for all
+ * its life and becomes dirty at the last moment. */
 void fake_watch_changes(unsigned how);
 
 /* When they run: at each such moment (the default), at one in `one_in` on some of the CPUs, chosen by

@@ -92,6 +92,9 @@ void fake_change_end(struct fake_change *change, uint64_t after);
 /* The frame that an entry `bits` at change->phys leads to remembers it. */
 void fake_change_link(const struct fake_change *change, uint64_t bits);
 
+/* Does a root lead to this table, by what was stored through mm_mmu.h? */
+bool fake_table_linked(uint64_t table);
+
 /* Of an address put together from indices. */
 uint64_t fake_sign_extended(uint64_t virt);
 

@@ -254,7 +254,7 @@ static void check_fresh(uint64_t phys)
 {
     uint64_t frame = phys & ~(MM_FRAME_BYTES - 1);
 
-    if (fake_walked_by_any(frame))
+    if (fake_walked_by_any(frame) || (fake_follows() && fake_table_linked(frame)))
         fake_fail("a fresh store into table %#llx, which a CPU may walk",
                   (unsigned long long)frame);
 }

@@ -202,6 +202,13 @@ static bool climb(uint64_t table, unsigned depth, struct fake_place *place)
     return index < fake_format.entries[place->level + 1];
 }
 
+bool fake_table_linked(uint64_t table)
+{
+    struct fake_place place;
+
+    return climb(table, 0, &place);
+}
+
 /* Look for it in all upper tables below `from`. */
 static bool search(uint64_t from, unsigned level, uint64_t virt, uint64_t table,
                    struct fake_place *place)
@@ -374,11 +381,11 @@ static void check_break(const struct fake_change *change, uint64_t after)
 /* ---- around a store ---- */
 
 /* The first and the last page that the entry covers, and one between. */
-static void walkers_at_place(const struct fake_place *place)
+static void walkers_at_place(const struct fake_place *place, unsigned how)
 {
     uint64_t cpus = cpus_now();
     uint64_t pages = fake_level_bytes(place->level) / MM_FRAME_BYTES;
-    struct fake_watch watch = {.virt = place->virt, .how = fake_machine.on.changes};
+    struct fake_watch watch = {.virt = place->virt, .how = how};
 
     if (cpus == 0 || watch.how == 0)
         return;
@@ -400,7 +407,7 @@ void fake_change_begin(struct fake_change *change, void *entry, uint64_t phys)
     if (fake_machine.watch_count > 0)
         watched_run(cpus_now());
     if (change->placed)
-        walkers_at_place(&change->place);
+        walkers_at_place(&change->place, fake_machine.on.changes);
     change->before = fake_entry_read(entry);
 }
 
@@ -416,5 +423,5 @@ void fake_change_end(struct fake_change *change, uint64_t after)
     if (fake_machine.watch_count > 0)
         watched_run(cpus_now());
     if (change->placed)
-        walkers_at_place(&change->place);
+        walkers_at_place(&change->place, fake_machine.on.changes != 0 ? FAKE_WATCH_READ : 0);
 }
