@@ -34,12 +34,14 @@
 
 /* ---- tags: what a table's frame says ---- */
 
-#define MM_TAG_LIVE        0x3ffu /* entries that are not empty */
-#define MM_TAG_LOCK        0x400u /* only its holder writes the tag */
-#define MM_TAG_STRAY       0x800u /* taken off: start again from the root */
-#define MM_TAG_LEVEL_SHIFT 12u    /* of the table; 0 = none */
+#define MM_TAG_LIVE        (2 * MM_PT_ENTRIES - 1) /* entries that are not empty */
+#define MM_TAG_LOCK        (2 * MM_PT_ENTRIES)     /* only its holder writes the tag */
+#define MM_TAG_STRAY       (4 * MM_PT_ENTRIES)     /* taken off: start again from the root */
+#define MM_TAG_LEVEL_SHIFT (MM_PT_ENTRIES > 512 ? 13u : 12u) /* of the table; 0 = none */
 
-_Static_assert(MM_PT_ENTRIES <= MM_TAG_LIVE && MM_PT_LEVELS_MAX < 8, "a tag has room");
+_Static_assert((MM_PT_ENTRIES & (MM_PT_ENTRIES - 1)) == 0 &&
+                   MM_TAG_STRAY >> MM_TAG_LEVEL_SHIFT == 0 && MM_PT_LEVELS_MAX < 8,
+               "a tag has room");
 
 /* A table in hand. */
 struct mm_table {

@@ -43,9 +43,10 @@
 /* Tables that one section may visit. */
 #define MM_PIECE_TABLES 64u
 
-/* An entry up to this level that a range covers wholly is removed with one store: at most 513 tables
- * hang below it, which are locked in one section. */
-#define MM_REMOVE_LEVEL_MAX 3u
+/* An entry up to this level that a range covers wholly is removed with one store: below it hang a
+ * table and at most MM_PT_ENTRIES more, which are counted in one hold of the lock. Not one of a root:
+ * the tables of the kernel area stay. */
+#define MM_REMOVE_LEVEL_MAX (MM_PT_LEVELS_MIN > 3 ? 3u : MM_PT_LEVELS_MIN - 1)
 
 /* 1: each space has one lock for all its tables. For ports without a 16-bit compare-and-swap, and to
  * compare with. */
