@@ -145,10 +145,12 @@ static bool same(const struct fake_cached *a, const struct fake_cached *b)
 static void check_size(unsigned cpu, const struct fake_set *set, const struct fake_cached *entry)
 {
     const struct fake_cached *other = fake_mixed_with(set, entry);
+    char was[80], is[80];
 
     if (other != NULL)
-        fake_fail("CPU %u caches %#llx with two sizes that differ: levels %u and %u", cpu,
-                  (unsigned long long)entry->virt, other->level, entry->level);
+        fake_fail("CPU %u caches %#llx with two sizes that differ: %s, and now %s", cpu,
+                  (unsigned long long)entry->virt, fake_described(other, was, sizeof was),
+                  fake_described(entry, is, sizeof is));
 }
 
 static void set_add(unsigned cpu, struct fake_set *set, const struct fake_cached *found)

@@ -64,9 +64,9 @@ void fake_reset(void)
     fake_machine.on.one_in = 1;
     for (unsigned i = 0; i < FAKE_CPUS_MAX; i++)
         fake_machine.cpu[i] = (struct fake_cpu){
-            .levels = 4,
-            .phys_bits = 46,
-            .leaf_levels = 1u << 1 | 1u << 2 | 1u << 3,
+            .levels = fake_format.cpu_levels,
+            .phys_bits = fake_format.cpu_phys_bits,
+            .leaf_levels = fake_format.cpu_leaf_levels,
             .has_nx = true,
             .has_global = true,
             .has_pat = true,

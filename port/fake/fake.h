@@ -185,8 +185,10 @@ void fake_break_before_make(bool on);
  * mm_mmu_published(). A page fault does not drop it: its handler has to. */
 void fake_cache_absence(bool on);
 
-/* A CPU that caches two translations of one address with two sizes, and with another frame, right or
- * type, fails the machine: which of them it uses is its choice (SDM vol. 3A, 4.10.2.3). */
+/* A CPU that caches a translation while it has one of another size for the same address, with another
+ * frame or type or with more rights, fails the machine: which of them it uses is its choice (SDM vol.
+ * 3A, 4.10.2.3). Fewer rights in the older one are what a grant without a flush leaves: at worst a
+ * spurious fault. */
 void fake_one_size(bool on);
 
 /* ---- frames that come and go ---- */

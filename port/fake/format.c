@@ -42,6 +42,9 @@ const struct fake_format fake_format = {
     .entries = {0, 512, 512, 512, 512, 512},
     .accessed = BIT(BIT_ACCESSED),
     .dirty = BIT(BIT_DIRTY),
+    .cpu_levels = 4,
+    .cpu_phys_bits = 46,
+    .cpu_leaf_levels = 1u << 1 | 1u << 2 | 1u << 3,
 };
 
 uint64_t fake_format_pat(void)

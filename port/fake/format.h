@@ -30,13 +30,15 @@ struct fake_entry {
     bool global, accessed, dirty;
 };
 
-/* Geometry, and the two bits that hardware sets. Arrays by level; 0 is unused. */
+/* Geometry, the two bits that hardware sets, and what a CPU is like after fake_reset(). Arrays by
+ * level; 0 is unused. */
 struct fake_format {
     unsigned entry_bytes; /* 4 or 8 */
     unsigned levels_max;
     uint64_t bytes[FAKE_LEVELS_MAX + 1];   /* that one entry covers */
     uint32_t entries[FAKE_LEVELS_MAX + 1]; /* of a table */
     uint64_t accessed, dirty;
+    uint32_t cpu_levels, cpu_phys_bits, cpu_leaf_levels;
 };
 extern const struct fake_format fake_format;
 

@@ -216,7 +216,8 @@ bool fake_is_poison(uint64_t entry, uint64_t phys);
 bool fake_always_mapped(uint64_t virt);
 
 /* ---- stale.c ---- */
-/* The cached leaf of another size that covers a part of `leaf` and says something else; or NULL. */
+const char *fake_described(const struct fake_cached *cached, char *text, size_t room);
+/* The cached leaf of another size that covers a part of `leaf` and grants something else; or NULL. */
 const struct fake_cached *fake_mixed_with(const struct fake_set *set,
                                           const struct fake_cached *leaf);
 void fake_stale_store(const struct fake_place *place);

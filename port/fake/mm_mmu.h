@@ -135,10 +135,13 @@ static inline void mm_mmu_zero(mm_virt_t virt, uint64_t bytes)
     fake_port_zero(virt, bytes);
 }
 
+/* As on x86_64. A codec with other geometry brings a layout of its own. */
+#ifndef MM_PORT_USER_END
 #define MM_PORT_USER_END          UINT64_C(0x0000800000000000)
 #define MM_PORT_DIRECT_MAP        UINT64_C(0xffff900000000000)
 #define MM_PORT_DIRECT_MAP_BYTES  UINT64_C(0x0000400000000000) /* 64 TiB */
 #define MM_PORT_KERNEL_AREA       UINT64_C(0xffffe00000000000)
 #define MM_PORT_KERNEL_AREA_BYTES UINT64_C(0x0000010000000000) /* 1 TiB */
+#endif
 
 #endif

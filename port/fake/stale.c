@@ -27,7 +27,7 @@ const char *fake_stale_why(void)
 
 /* ---- what is stale ---- */
 
-static const char *described(const struct fake_cached *cached, char *text, size_t room)
+const char *fake_described(const struct fake_cached *cached, char *text, size_t room)
 {
     if (cached->kind == FAKE_TABLE)
         snprintf(text, room, "table %#llx", (unsigned long long)cached->phys);
@@ -54,8 +54,8 @@ static void tell(unsigned cpu, const struct fake_cached *cached)
     if (cached->kind == FAKE_LEAF && now.fault == FAKE_OK)
         there = &now.leaf;
     snprintf(why, sizeof why, "CPU %u, %#llx: cached %s, the tables say %s%s", cpu,
-             (unsigned long long)cached->virt, described(cached, was, sizeof was),
-             there != NULL ? described(there, is, sizeof is) : "nothing",
+             (unsigned long long)cached->virt, fake_described(cached, was, sizeof was),
+             there != NULL ? fake_described(there, is, sizeof is) : "nothing",
              there != NULL && there->level != cached->level ? ": two sizes for one address" : "");
 }
 
@@ -168,15 +168,18 @@ void fake_stale_none(void)
 
 /* ---- two sizes for one address ---- */
 
-static bool agree(const struct fake_cached *small, const struct fake_cached *large)
+/* Does one of them say something else about the pages of the small one? With `older`, which is one of
+ * them, it may have fewer rights. */
+static bool differ(const struct fake_cached *small, const struct fake_cached *large,
+                   const struct fake_cached *older)
 {
-    return small->phys - large->phys == small->virt - large->virt && small->prot == large->prot &&
-           small->type == large->type && small->global == large->global;
-}
+    unsigned rights = (unsigned)(small->prot ^ large->prot);
 
-static bool differ(const struct fake_cached *small, const struct fake_cached *large)
-{
-    return small->kind == FAKE_LEAF && large->kind == FAKE_LEAF && !agree(small, large);
+    if (older != NULL)
+        rights &= older->prot;
+    return small->kind == FAKE_LEAF && large->kind == FAKE_LEAF &&
+           (small->phys - large->phys != small->virt - large->virt || rights != 0 ||
+            small->type != large->type || small->global != large->global);
 }
 
 const struct fake_cached *fake_mixed_with(const struct fake_set *set,
@@ -187,11 +190,11 @@ const struct fake_cached *fake_mixed_with(const struct fake_set *set,
     for (unsigned level = leaf->level + 1u; level <= fake_format.levels_max; level++)
         for (uint32_t i = fake_set_first(set, fake_level_start(leaf->virt, level), level);
              i != FAKE_NO_INDEX; i = fake_set_next(set, i))
-            if (differ(leaf, &set->entry[i]))
+            if (differ(leaf, &set->entry[i], &set->entry[i]))
                 return &set->entry[i];
     for (uint32_t i = 0; leaf->level > 1 && i < set->count; i++)
         if (set->entry[i].level < leaf->level && set->entry[i].virt - leaf->virt < bytes &&
-            differ(&set->entry[i], leaf))
+            differ(&set->entry[i], leaf, &set->entry[i]))
             return &set->entry[i];
     return NULL;
 }
@@ -209,7 +212,7 @@ size_t fake_mixed_entries(void)
             for (unsigned level = small->level + 1u; level <= fake_format.levels_max; level++)
                 for (uint32_t k = fake_set_first(set, fake_level_start(small->virt, level), level);
                      k != FAKE_NO_INDEX; k = fake_set_next(set, k))
-                    mixed += differ(small, &set->entry[k]);
+                    mixed += differ(small, &set->entry[k], NULL);
         }
     }
     return mixed;

@@ -284,19 +284,32 @@ TEST(fake_two_sizes_fail_a_machine_that_forbids_them)
     watched(FAKE_WATCH_READ);
     fake_one_size(true);
     for (unsigned i = 0; i < 512; i++)
-        table(ROOT_B)[i] = (0x400000 + i * UINT64_C(0x1000)) | 1;
-    store(TABLE2, 1, 0x400081);
+        table(ROOT_B)[i] = (0x400000 + i * UINT64_C(0x1000)) | 3;
+    store(TABLE2, 1, 0x400083);
     store(TABLE2, 1, ROOT_B | 7); /* a clean split: they agree */
     CHECK(fake_tlb_entries(0) > 3);
-    CHECK_MACHINE_FAILS(store(ROOT_B, 3, 0x403003));
-    CHECK(strstr(mm_test_machine(), "two sizes that differ: levels 2 and 1") != NULL);
-    table(ROOT_B)[3] = 0x403001;
+    CHECK_MACHINE_FAILS(store(ROOT_B, 3, 0x403001));
+    CHECK(strstr(mm_test_machine(), "two sizes that differ: 0x400000 level 2 w") != NULL);
+    table(ROOT_B)[3] = 0x403003;
     mm_mmu_flush_all();
     fake_cpu_set(1);
     mm_mmu_flush_all();
-    store(ROOT_B, 3, 0x403003);
-    CHECK_MACHINE_FAILS(store(TABLE2, 1, 0x600081)); /* from small to large */
-    CHECK(strstr(mm_test_machine(), "levels 1 and 2") != NULL);
+    store(ROOT_B, 3, 0x403001);
+    CHECK_MACHINE_FAILS(store(TABLE2, 1, 0x600083)); /* from small to large */
+    CHECK(strstr(mm_test_machine(), "and now 0x600000 level 2") != NULL);
+}
+
+TEST(fake_two_sizes_of_which_the_older_grants_less_are_what_a_grant_leaves)
+{
+    watched(FAKE_WATCH_READ);
+    fake_one_size(true);
+    for (unsigned i = 0; i < 512; i++)
+        table(ROOT_B)[i] = (0x400000 + i * UINT64_C(0x1000)) | 3;
+    store(TABLE2, 1, 0x400081);
+    store(TABLE2, 1, 0x400083); /* no flush is due */
+    store(TABLE2, 1, ROOT_B | 7);
+    CHECK(fake_mixed_entries() > 0);
+    CHECK_EQ(fake_stale_entries(), 0);
 }
 
 /* ---- when ---- */
