@@ -18,11 +18,11 @@
 
 #include <stdio.h>
 
-static char why[200];
+static char told[200];
 
 const char *fake_stale_why(void)
 {
-    return why;
+    return told;
 }
 
 /* ---- what is stale ---- */
@@ -40,7 +40,7 @@ const char *fake_described(const struct fake_cached *cached, char *text, size_t 
     return text;
 }
 
-/* The first one is told; `why` of an earlier call is gone by then. */
+/* About the first one; what an earlier call told is gone by then. */
 static void tell(unsigned cpu, const struct fake_cached *cached)
 {
     char was[80], is[80];
@@ -53,7 +53,7 @@ static void tell(unsigned cpu, const struct fake_cached *cached)
             there = &now.step[i];
     if (cached->kind == FAKE_LEAF && now.fault == FAKE_OK)
         there = &now.leaf;
-    snprintf(why, sizeof why, "CPU %u, %#llx: cached %s, the tables say %s%s", cpu,
+    snprintf(told, sizeof told, "CPU %u, %#llx: cached %s, the tables say %s%s", cpu,
              (unsigned long long)cached->virt, fake_described(cached, was, sizeof was),
              there != NULL ? fake_described(there, is, sizeof is) : "nothing",
              there != NULL && there->level != cached->level ? ": two sizes for one address" : "");
@@ -65,7 +65,7 @@ static size_t stale_one(unsigned cpu, const struct fake_cached *cached)
         cached->kind == FAKE_ABSENT ||
         (cached->kind == FAKE_LEAF ? fake_walk_grants(cpu, cached) : fake_walk_links(cpu, cached));
 
-    if (!right && why[0] == '\0')
+    if (!right && told[0] == '\0')
         tell(cpu, cached);
     return right ? 0 : 1;
 }
@@ -83,7 +83,7 @@ size_t fake_stale_entries(void)
 {
     size_t stale = 0;
 
-    why[0] = '\0';
+    told[0] = '\0';
     for (unsigned cpu = 0; cpu < fake_machine.cpus; cpu++)
         stale += stale_set(cpu, &fake_machine.caches[cpu].leaf) +
                  stale_set(cpu, &fake_machine.caches[cpu].table);
@@ -142,7 +142,7 @@ size_t fake_stale_changed(void)
 
     if (fake_machine.changed_all || !fake_follows())
         return fake_stale_entries();
-    why[0] = '\0';
+    told[0] = '\0';
     for (unsigned c = 0; c < fake_machine.changed_count; c++) {
         struct fake_place place = fake_machine.changed[c];
         size_t here = 0;
@@ -163,7 +163,7 @@ void fake_stale_none(void)
     size_t stale = fake_stale_entries();
 
     if (stale != 0)
-        fake_fail("%zu stale translations. %s", stale, why);
+        fake_fail("%zu stale translations. %s", stale, told);
 }
 
 /* ---- two sizes for one address ---- */
