@@ -165,3 +165,43 @@ TEST(the_way_to_an_empty_table_is_flushed_beside_a_page_of_another_table)
     CHECK_EQ(fake_counts().flush_page, 2);
     fixture_sound(&fx.kernel);
 }
+
+/* ---- machines that demand more ---- */
+
+/* Everything but a split, which x86_64 allows in place. */
+TEST(what_is_valid_again_was_invalid_and_flushed_before)
+{
+    struct mm_map_request small = request_of(HIGH, DATA + M2, 2 * M2, MM_PROT_RW);
+
+    fixture_start(4, true, 3);
+    fake_break_before_make(true);
+    small.flags = MM_MAP_SMALL;
+    CHECK_OK(map(&fx.kernel, HIGH, DATA, 2 * M2, MM_PROT_RW)); /* large, */
+    CHECK_OK(unmap(&fx.kernel, HIGH, 2 * M2));
+    CHECK_OK(mm_space_map(&fx.kernel, &small, NULL)); /* small, elsewhere, */
+    CHECK_OK(protect(&fx.kernel, HIGH, 2 * M2, MM_PROT_READ));
+    CHECK_OK(protect(&fx.kernel, HIGH, 2 * M2, MM_PROT_RW));
+    CHECK_OK(unmap(&fx.kernel, HIGH, M2));
+    CHECK_OK(map(&fx.kernel, HIGH, DATA, M2, MM_PROT_RW)); /* large beside small, */
+    CHECK_OK(unmap(&fx.kernel, HIGH + M2 + 3 * K4, K4));
+    CHECK_OK(map(&fx.kernel, HIGH + M2 + 3 * K4, DATA, K4, MM_PROT_RW)); /* one page */
+    CHECK_OK(unmap(&fx.kernel, HIGH, 2 * M2));
+    fixture_sound(&fx.kernel);
+}
+
+TEST(what_was_absent_is_found_after_a_map_on_a_cpu_that_caches_absence)
+{
+    /* the last: in the table that was used last */
+    const uint64_t virt[] = {HIGH, HIGH + M2, HIGH + GIB, LOW, LOW + 8 * K4};
+
+    fixture_start(4, true, 1);
+    fake_cache_absence(true);
+    for (unsigned i = 0; i < 5; i++) {
+        CHECK_EQ(fake_read64(mm_virt(virt[i])).fault, FAKE_NOT_PRESENT);
+        CHECK_EQ(fake_read64(mm_virt(virt[i])).cached, true);
+        CHECK_OK(map(&fx.kernel, virt[i], DATA, 3 * K4, MM_PROT_RW));
+        CHECK_EQ(fake_stale_absences(0), 0);
+        CHECK_EQ(fake_read64(mm_virt(virt[i])).phys.raw, DATA);
+    }
+    fixture_sound(&fx.kernel);
+}
