@@ -505,11 +505,14 @@ size_t mm_space_check(struct mm_space *space, const struct mm_check_sink *sink);
 #define MM_GATHER_PAGES  32u
 #define MM_GATHER_OWNED  64u
 
+struct mm_cursor;
+
 struct mm_gather {
     struct mm_space *space;
     struct mm_vmm *vmm;
     void (*release)(void *context, mm_phys_t first, uint64_t count_frames);
     void *release_context;
+    struct mm_cursor *cursor; /* that puts in here now; or NULL */
     uint32_t table_count, run_count, page_count, owned_count;
     uint32_t flags;                    /* everything is to be flushed; the space is held */
     mm_phys_t table[MM_GATHER_TABLES]; /* the level of each in its low bits */

@@ -28,9 +28,10 @@ typedef struct {
 } mm_pte_t;
 
 /* Geometry: 512 entries of 8 bytes at each of up to 5 levels; level 1 maps 4 KiB. */
+#define MM_PT_LEVELS_MIN     4u
 #define MM_PT_LEVELS_MAX     5u
-#define MM_PT_LEAF_LEVEL_MAX 3u /* 1 GiB */
-#define MM_PT_ENTRIES        512u
+#define MM_PT_LEAF_LEVEL_MAX 3u   /* 1 GiB */
+#define MM_PT_ENTRIES        512u /* of the largest table */
 #define MM_PT_INDEX_BITS     9u
 
 /* Hardware bits, the same at all levels unless said. */
@@ -149,6 +150,12 @@ static inline uint64_t mm_pte_type_bits(enum mm_memtype type, unsigned level)
 /* flags of mm_pte_leaf() */
 #define MM_LEAF_GLOBAL 1u /* kept across a change of root */
 #define MM_LEAF_OWNED  2u /* the frame is the space's */
+
+/* The entry that was kept as a number. */
+static inline mm_pte_t mm_pte_of(uint64_t bits)
+{
+    return (mm_pte_t){bits};
+}
 
 /* The entry that means nothing. */
 static inline mm_pte_t mm_pte_empty(void)

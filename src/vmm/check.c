@@ -263,8 +263,9 @@ static void check_shared_half(struct checking *c)
     if (mm_table_map(window, kernel->root, &from) != MM_OK)
         return;
     if (mm_table_map(window, c->space->root, &root) == MM_OK) {
-        for (unsigned i = mm_pt_kernel_index(); i < MM_PT_ENTRIES; i++) {
-            unsigned level = c->space->vmm->paging.levels;
+        unsigned level = c->space->vmm->paging.levels;
+
+        for (unsigned i = mm_pt_kernel_index(); i < mm_pt_entries(level); i++) {
             mm_pte_t ours = mm_pte_load(&root[i]), theirs = mm_pte_load(&from[i]);
 
             if (mm_pte_is_present(ours) != mm_pte_is_present(theirs) ||

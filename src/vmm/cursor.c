@@ -9,7 +9,8 @@
  *             call; the next page finds the table that it made.
  * Invariants  C1 a table is locked exactly while `bytes` is not 0, the section is on while `open`
  *             C2 a table that became empty is taken off when it is let go of: the gather has room
- *             C3 after BATCH pages all is let go of, so that nobody waits longer, nor an interrupt
+ *             C3 nothing is flushed while the section is on: who flushes the gather lets go first
+ *             C4 after BATCH pages all is let go of, so that nobody waits longer, nor an interrupt
  * Locking     subtree.h.
  * Cost        A page in the table in hand: one load, one store.
  * Rejected    Keeping the section over flushes: it must not wait. A list of pages to do at the end: the
@@ -116,6 +117,8 @@ static MM_COLD enum mm_err table_enter(struct cursor *c, uint64_t virt, uint64_t
     }
     c->span = mm_pt_bytes(level + 1);
     c->first = mm_align_down(virt, c->span);
+    if (!mm_space_is_kernel(space)) /* the last table of the user's half may be used in part */
+        c->span = mm_min_u64(c->span, space->vmm->layout.user_end.raw - c->first);
     c->bytes = bytes;
     c->reserved = mm_pt_reserved_leaf(level, space->vmm->paging.phys_bits);
     c->may_map = false;
@@ -139,7 +142,7 @@ static enum mm_err map_allow(struct cursor *c, uint64_t virt, uint64_t phys, uin
         return err;
     c->leaf = mm_map_leaf(c->space, &c->request, c->subtree.level);
     /* page 0, and frames that are to be counted, are matters of their own */
-    c->may_map = virt >= MM_FRAME_BYTES && (c->request.flags & MM_MAP_OWNED) == 0;
+    c->may_map = c->first != 0 && (c->request.flags & MM_MAP_OWNED) == 0;
     return MM_OK;
 }
 
@@ -175,6 +178,7 @@ static enum mm_err map_here(struct cursor *c, uint64_t virt, uint64_t phys)
                                                                           : MM_ERR_EXISTS;
     mm_pte_store(slot, mm_pte_to(c->leaf, mm_phys(phys)));
     mm_table_count(&c->subtree.top, 1);
+    mm_mmu_published();
     c->left--;
     return MM_OK;
 }
@@ -297,7 +301,19 @@ enum mm_err mm_cursor_begin(struct mm_cursor *cursor, struct mm_space *space, ui
     c->gather = gather;
     c->request = (struct mm_map_request){.prot = prot, .type = type, .flags = flags};
     c->phys_end = UINT64_C(1) << space->vmm->paging.phys_bits;
+    if (gather != NULL)
+        gather->cursor = cursor;
     return MM_OK;
+}
+
+void mm_cursor_let_go(struct mm_cursor *cursor)
+{
+    let_go(cursor_of(cursor));
+}
+
+void mm_cursor_detach(struct mm_cursor *cursor)
+{
+    cursor_of(cursor)->gather = NULL;
 }
 
 void mm_cursor_end(struct mm_cursor *cursor)
@@ -308,6 +324,8 @@ void mm_cursor_end(struct mm_cursor *cursor)
         return;
     c = cursor_of(cursor);
     let_go(c);
+    if (c->gather != NULL && c->gather->cursor == cursor)
+        c->gather->cursor = NULL;
     mm_space_unhold(c->space);
     c->space = NULL;
 }

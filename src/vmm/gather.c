@@ -37,6 +37,7 @@ void mm_gather_start(struct mm_gather *gather, struct mm_space *space)
     gather->run_count = 0;
     gather->page_count = 0;
     gather->owned_count = 0;
+    gather->cursor = NULL;
     gather->flags = gather->space != NULL && mm_space_is_kernel(space) ? MM_GATHER_KERNEL : 0;
     if (gather->space != NULL && mm_space_may_own(space))
         gather->flags |= MM_GATHER_OWNS;
@@ -177,6 +178,8 @@ void mm_gather_flush(struct mm_gather *gather)
 
     if (gather->space == NULL)
         return;
+    if (gather->cursor != NULL)
+        mm_cursor_let_go(gather->cursor); /* its section must not wait */
     guard = mm_cpu_guard();
     ask = mm_gather_flush_here(gather, &others);
     mm_cpu_unguard(guard);
@@ -233,5 +236,8 @@ void mm_gather_end(struct mm_gather *gather)
     if ((gather->flags & MM_GATHER_HOLDS) == 0)
         return;
     gather->flags = 0; /* ending twice is harmless */
+    if (gather->cursor != NULL)
+        mm_cursor_detach(gather->cursor);
+    gather->cursor = NULL;
     mm_space_unhold(gather->space);
 }

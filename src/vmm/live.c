@@ -284,7 +284,7 @@ static enum mm_err verify_page(struct mm_space *space, mm_virt_t virt, unsigned 
 
         err = now.phys.raw != then.phys.raw ? MM_ERR_NOT_FOUND : MM_ERR_POLICY;
         return mm_fail(fail, err, virt.raw, steps[count - 1].level,
-                       (mm_pte_t){steps[count - 1].entry});
+                       mm_pte_of(steps[count - 1].entry));
     }
     return MM_OK;
 }

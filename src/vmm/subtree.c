@@ -121,7 +121,7 @@ MM_COLD enum mm_err mm_fail_denied(const struct mm_subtree *subtree, uint64_t vi
 
     while (i + 1 < count && (prot & ~step[i].prot) == 0)
         i++;
-    return mm_fail(fail, MM_ERR_POLICY, virt, step[i].level, (mm_pte_t){step[i].entry});
+    return mm_fail(fail, MM_ERR_POLICY, virt, step[i].level, mm_pte_of(step[i].entry));
 }
 
 void mm_subtree_unlock(struct mm_subtree *subtree)

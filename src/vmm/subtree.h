@@ -34,13 +34,16 @@
 
 /* ---- tags: what a table's frame says ---- */
 
-#define MM_TAG_LIVE        0x3ffu  /* entries that are not empty */
-#define MM_TAG_LOCK        0x400u  /* only its holder writes the tag */
-#define MM_TAG_STRAY       0x800u  /* taken off: start again from the root */
-#define MM_TAG_LEVEL_SHIFT 12u     /* of the table, 3 bits; 0 = none */
+#define MM_TAG_LIVE        (2 * MM_PT_ENTRIES - 1) /* entries that are not empty */
+#define MM_TAG_LOCK        (2 * MM_PT_ENTRIES)     /* only its holder writes the tag */
+#define MM_TAG_STRAY       (4 * MM_PT_ENTRIES)     /* taken off: start again from the root */
+#define MM_TAG_LEVEL_SHIFT (MM_PT_ENTRIES > 512 ? 13u : 12u) /* of the table; 0 = none */
 #define MM_TAG_OWNED       0x8000u /* some leaves may be of frames that the space owns */
 
-_Static_assert(MM_PT_ENTRIES <= MM_TAG_LIVE && MM_PT_LEVELS_MAX < 8, "a tag has room");
+_Static_assert((MM_PT_ENTRIES & (MM_PT_ENTRIES - 1)) == 0 &&
+                   MM_TAG_STRAY >> MM_TAG_LEVEL_SHIFT == 0 &&
+                   MM_PT_LEVELS_MAX <= (MM_TAG_OWNED - 1) >> MM_TAG_LEVEL_SHIFT,
+               "a tag has room");
 
 /* A table in hand. */
 struct mm_table {
@@ -57,7 +60,7 @@ static inline uint16_t mm_tag_of(unsigned level, unsigned live)
 
 static inline unsigned mm_tag_level(unsigned word)
 {
-    return word >> MM_TAG_LEVEL_SHIFT & 7;
+    return (word & (MM_TAG_OWNED - 1)) >> MM_TAG_LEVEL_SHIFT;
 }
 
 /* The tag of a frame, whatever it says; NULL if there is none. */

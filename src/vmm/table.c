@@ -119,7 +119,7 @@ static enum mm_err reserve_push(struct mm_vmm *vmm, struct mm_reserve *reserve, 
 
     if (err != MM_OK)
         return err;
-    mm_pte_store_fresh(&table[0], (mm_pte_t){reserve->first.raw});
+    mm_pte_store_fresh(&table[0], mm_pte_table(reserve->first, false));
     mm_table_unmap(vmm->window, table);
     reserve->first = frame;
     reserve->count++;
@@ -130,7 +130,7 @@ static mm_phys_t reserve_unlink(struct mm_reserve *reserve, const mm_pte_t *tabl
 {
     mm_phys_t frame = reserve->first;
 
-    reserve->first = mm_phys(mm_pte_load(&table[0]).bits);
+    reserve->first = mm_pte_phys(mm_pte_load(&table[0]), MM_PT_LEVELS_MAX);
     reserve->count--;
     return frame;
 }

@@ -88,7 +88,7 @@ enum mm_err mm_vmm_init_abi(struct mm_vmm *vmm, const struct mm_vmm_config *conf
         config->cpu_count == 0 || config->cpu_count > MM_CPUS_MAX)
         return MM_ERR_BAD_ARG;
     mm_port_cpu_paging(&paging);
-    if (paging.levels < 4 || paging.levels > MM_PT_LEVELS_MAX)
+    if (paging.levels < MM_PT_LEVELS_MIN || paging.levels > MM_PT_LEVELS_MAX)
         return MM_ERR_CPU;
     mm_layout_default(&layout);
     if (config->layout != NULL)

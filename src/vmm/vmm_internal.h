@@ -43,9 +43,10 @@
 /* Tables that one section may visit. */
 #define MM_PIECE_TABLES 64u
 
-/* An entry up to this level that a range covers wholly is removed with one store: at most 513 tables
- * hang below it, which are locked in one section. */
-#define MM_REMOVE_LEVEL_MAX 3u
+/* An entry up to this level that a range covers wholly is removed with one store: below it hang a
+ * table and at most MM_PT_ENTRIES more, which are counted in one hold of the lock. Not one of a root:
+ * the tables of the kernel area stay. */
+#define MM_REMOVE_LEVEL_MAX (MM_PT_LEVELS_MIN > 3 ? 3u : MM_PT_LEVELS_MIN - 1)
 
 /* 1: each space has one lock for all its tables. For ports without a 16-bit compare-and-swap, and to
  * compare with. */
@@ -442,6 +443,14 @@ void mm_gather_flush(struct mm_gather *gather);
  * too. Then, outside of it, those (NULL: none), and the frees; the space is not looked at any more. */
 bool mm_gather_flush_here(struct mm_gather *gather, struct mm_cpuset *others);
 void mm_gather_finish(struct mm_gather *gather, const struct mm_cpuset *others);
+
+/* ---- cursor.c ---- */
+
+/* End its section, if one is on; the next page begins another. */
+void mm_cursor_let_go(struct mm_cursor *cursor);
+
+/* Its gather ends before it does: it unmaps no more. No section is on. */
+void mm_cursor_detach(struct mm_cursor *cursor);
 
 /* ---- remove.c: tables that no CPU can reach any more ---- */
 

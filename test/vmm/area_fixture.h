@@ -63,6 +63,7 @@ static inline void begin_pmm(void)
     };
 
     fake_ram_add(mm_phys(0), MIB(16));
+    fake_watch_changes(FAKE_WATCH_READ | FAKE_WATCH_WRITE);
     CHECK_OK(mm_memmap_init(&t.map, t.range, 32, 46));
     CHECK_OK(mm_memmap_add(&t.map, mm_phys(MIB(1)), MIB(15), MM_MEM_USABLE));
     CHECK_OK(mm_memmap_finish(&t.map));

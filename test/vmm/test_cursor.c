@@ -246,3 +246,81 @@ TEST(cursor_over_more_tables_than_a_gather_holds_flushes_on_the_way)
     CHECK_EQ(fx.frames.used, used);
     fixture_sound(&fx.kernel);
 }
+
+/* The checks of the first page in a table hold for the others only as far as they are the same. */
+TEST(cursor_looks_at_page_0_and_at_the_end_of_the_users_half_each_time)
+{
+    struct mm_layout layout;
+    struct mm_space space = MM_ZERO;
+
+    fixture_machine(4, true, 1);
+    mm_layout_default(&layout);
+    layout.user_end = mm_virt(LOW + 6 * K4);
+    fixture_vmm(&layout);
+    fixture_cpu_init(0);
+    CHECK_OK(mm_space_create(&fx.vmm, &fx.kernel, MM_SPACE_KERNEL));
+    CHECK_OK(mm_space_create(&fx.vmm, &space, 0));
+    CHECK_OK(mm_cursor_begin(&cursor, &space, MM_PROT_READ | MM_PROT_USER, MM_MEMTYPE_WB, 0, NULL));
+    CHECK_OK(put(5 * K4, DATA, K4));
+    CHECK_ERR(put(0, DATA, K4), MM_ERR_POLICY);
+    CHECK_OK(put(6 * K4, DATA, K4));
+    CHECK_OK(put(LOW, DATA, K4));
+    CHECK_OK(put(LOW + 5 * K4, DATA, K4));
+    CHECK_ERR(put(LOW + 6 * K4, DATA, K4), MM_ERR_POLICY);
+    CHECK_OK(put(LOW + K4, DATA, K4));
+    mm_cursor_end(&cursor);
+    CHECK_OK(mm_cursor_begin(&cursor, &space, MM_PROT_READ | MM_PROT_USER, MM_MEMTYPE_WB,
+                             MM_MAP_NULL, NULL));
+    CHECK_OK(put(0, DATA, K4));
+    mm_cursor_end(&cursor);
+    mm_gather_begin(&gather, &space);
+    CHECK_OK(mm_cursor_begin(&cursor, &space, MM_PROT_READ, MM_MEMTYPE_WB, 0, &gather));
+    CHECK_OK(take(LOW + 5 * K4, K4));
+    CHECK_ERR(take(LOW + 6 * K4, K4), MM_ERR_POLICY);
+    CHECK_OK(take(LOW, K4));
+    mm_cursor_end(&cursor);
+    mm_gather_end(&gather);
+    CHECK_OK(mm_space_destroy(&space));
+    fixture_sound(&fx.kernel);
+}
+
+static unsigned released;
+
+static void release(void *context, mm_phys_t first, uint64_t count_frames)
+{
+    (void)context, (void)first;
+    released += (unsigned)count_frames;
+}
+
+TEST(cursor_whose_gather_has_ended_unmaps_no_more)
+{
+    fixture_start(4, true, 1);
+    CHECK_OK(map(&fx.kernel, LOW, DATA, 2 * K4, MM_PROT_RW));
+    begin(MM_PROT_RW, true);
+    CHECK_OK(take(LOW, K4));
+    mm_gather_end(&gather);
+    CHECK_EQ(fake_stale_entries(), 0);
+    CHECK_ERR(take(LOW + K4, K4), MM_ERR_BAD_ARG);
+    CHECK_OK(put(LOW, DATA, K4));
+    mm_cursor_end(&cursor);
+    fixture_sound(&fx.kernel);
+}
+
+/* Handing frames in while the cursor has a table in hand fills the gather, which flushes. */
+TEST(a_gather_that_fills_up_beside_its_cursor_flushes_without_its_lock)
+{
+    fixture_start(4, true, 2);
+    CHECK_OK(map(&fx.kernel, LOW, DATA, 100 * K4, MM_PROT_RW));
+    released = 0;
+    mm_gather_begin(&gather, &fx.kernel);
+    mm_gather_set_release(&gather, release, NULL);
+    CHECK_OK(mm_cursor_begin(&cursor, &fx.kernel, MM_PROT_READ, MM_MEMTYPE_WB, 0, &gather));
+    for (uint64_t i = 0; i < 100; i++) {
+        CHECK_OK(take(LOW + i * K4, K4));
+        mm_gather_frames(&gather, got, 1);
+    }
+    mm_cursor_end(&cursor);
+    mm_gather_end(&gather);
+    CHECK_EQ(released, 100);
+    fixture_sound(&fx.kernel);
+}

@@ -138,6 +138,7 @@ TEST(a_cpu_that_left_is_told_of_nothing_any_more)
     CHECK_OK(mm_cpu_exit(&fx.vmm, 1));
     CHECK(mm_space_current(&fx.vmm) == NULL);
     CHECK_ERR(mm_space_activate(&fx.kernel), MM_ERR_BAD_ARG);
+    fake_cpu_off(1);
     fake_cpu_set(0);
     mm_space_loaded_on(&fx.kernel, &on);
     CHECK_EQ(on.bits[0], 5);

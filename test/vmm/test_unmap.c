@@ -358,7 +358,7 @@ TEST(a_lost_shootdown_shows_as_a_stale_translation)
     CHECK_OK(map(&fx.kernel, HIGH, DATA, 2 * K4, MM_PROT_RW));
     touch(virt, 1);
     mm_test_shootdown_hook(lose, &served);
-    CHECK_OK(unmap(&fx.kernel, HIGH, K4));
+    CHECK_OK(mm_space_unmap(&fx.kernel, mm_virt(HIGH), K4, 0, NULL, NULL));
     CHECK(fake_stale_entries() > 0);
 }
 
