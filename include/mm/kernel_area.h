@@ -39,7 +39,7 @@ struct mm_kernel_area {
  *          | MM_ERR_NO_ADDRESS | MM_ERR_NO_MEMORY | MM_ERR_UNSUPPORTED (a type that the CPU lacks)
  *          | MM_ERR_EXISTS (somebody mapped something there past the arena) | MM_ERR_LIMIT
  *          | MM_ERR_WINDOW | MM_ERR_GONE (the space)
- * Cost     O(pages + spans of the arena); large pages where size and alignment of phys allow
+ * Cost     O(pages + log spans of the arena); large pages where size and alignment of phys allow
  */
 MM_NODISCARD enum mm_err mm_kmap(struct mm_kernel_area *area, mm_phys_t phys, uint64_t bytes,
                                  enum mm_memtype type, void **out);

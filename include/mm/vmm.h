@@ -16,9 +16,10 @@
  * with interrupts off may want. While only one CPU is in use they never wait and are allowed in
  * interrupt handlers too.
  *
- * Context of all calls unless said otherwise: thread, interrupt or page fault, not NMI; one lock
- * per space with interrupts off. mm_space_map() holds it for the whole call, unmap, protect and
- * query for pieces of at most 64 tables.
+ * Context of all calls unless said otherwise: thread, interrupt or page fault; from an NMI that hits
+ * another call they answer MM_ERR_BUSY. A call locks the tables of its range, with interrupts off: map
+ * all of them at once, unmap and protect at most 64 at a time, query none. Calls on different tables do
+ * not wait for each other. Each of these pieces happens at one instant to all others.
  *
  * Every call that takes a space, those without a lock included: one that was destroyed answers
  * MM_ERR_GONE, one that was never made MM_ERR_BAD_ARG if it is zeroed, as NULL does (mm/error.h). A
@@ -63,7 +64,8 @@ struct mm_layout {
 
 struct mm_space;
 
-/* What the VMM knows of one CPU: a cache line that only that CPU writes. */
+/* What the VMM knows of one CPU: a cache line that only that CPU writes, but for last.space, which
+ * others clear. */
 struct mm_vmm_cpu {
     uint64_t section;        /* (A) 0, or the epoch in which a call on this CPU began */
     struct mm_space *active; /* (A) the space that is loaded */
@@ -92,7 +94,7 @@ struct mm_vmm {
     struct mm_cpuset online; /* (A) CPUs that called mm_cpu_init() */
     uint64_t shootdowns;     /* (A) batches sent to other CPUs */
     uint64_t full_flushes;   /* (A) batches that flushed everything */
-    uint64_t user_spaces;    /* (L of the kernel space) user spaces that live */
+    uint64_t user_spaces;    /* (A) user spaces that live */
     uint64_t before_epoch[7];
     uint64_t epoch; /* (A) grows when tables or frames wait for walks that began before */
     uint64_t after_epoch[7];
@@ -201,7 +203,7 @@ struct mm_space {
     uint64_t table_count; /* (A) tables of this space, root included, shared ones not */
     uint64_t frame_limit; /* (A) of owned frames; 0 = none */
     uint64_t frame_count; /* (A) frames that the space owns */
-    uint64_t removals;    /* (A) tables that were ever taken off */
+    uint64_t removals;    /* (A) times that tables were taken off */
     struct mm_lock lock;  /* of all tables that have none of their own */
     struct mm_cpuset cpus; /* (A) CPUs that may hold translations of this space */
     const void *unused[3];
@@ -267,7 +269,8 @@ MM_NODISCARD enum mm_err mm_space_destroy(struct mm_space *space);
 /*
  * Load the space on the calling CPU; the one loaded before is left. Never fails for a live space.
  * Returns  MM_OK | MM_ERR_BAD_ARG (CPU not initialised) | MM_ERR_GONE
- * Context  interrupts off or preemption off, so that the CPU stays the same; takes no lock
+ * Context  interrupts off or preemption off, so that the CPU stays the same; takes no lock, and waits at
+ *          most for one piece of a protect that another CPU is at
  */
 MM_NODISCARD enum mm_err mm_space_activate(struct mm_space *space);
 
@@ -413,9 +416,9 @@ struct mm_translation {
 
 /*
  * Where `virt` leads, read from the tables; through a user space, kernel addresses too. Takes no
- * lock: any context including NMI and a page-fault handler. The tables must stay: either the space
- * is loaded on this CPU and interrupts are off, or nobody unmaps from it meanwhile. The answer was
- * true at some instant of the call.
+ * lock and waits for nobody: any context including NMI and a page-fault handler, on a CPU that the VMM
+ * knows. Tables that it reads are not freed meanwhile; the frame that it finds may be, once it has
+ * answered. The answer was true at some instant of the call.
  *
  * Returns  MM_OK | MM_ERR_BAD_ARG | MM_ERR_GONE | MM_ERR_NOT_FOUND (`fail`: level and entry at
  *          which the walk ended) | MM_ERR_RANGE (not canonical) | MM_ERR_WINDOW
@@ -471,6 +474,7 @@ struct mm_space_stats {
     uint64_t mapped_frames;
     uint64_t leaf_4k, leaf_2m, leaf_1g;
 };
+/* Counted in the tables when asked: O(tables + entries), in pieces; exact when nobody changes the space. */
 void mm_space_get_stats(struct mm_space *space, struct mm_space_stats *out);
 
 /* Limit the tables of a space; 0 = no limit. Returns MM_OK | MM_ERR_BAD_ARG | MM_ERR_GONE

@@ -5,7 +5,7 @@
  *             each access must be one that the compiler cannot split, merge or reorder.
  * Idea        The VMM touches entries through these functions only.
  * Invariants  Each load and store of an entry is one 8-byte access (SDM vol. 3A, 8.1.1).
- * Locking     None; callers hold the space's lock for stores.
+ * Locking     None; callers hold the lock of the table for stores.
  * Cost        Load and store as plain moves; compare and swap 20 times that.
  * Rejected    Plain C accesses: a compiler may tear or repeat them.
  */

@@ -11,7 +11,7 @@
  *             as stacks of boot code reach, is taken for stack.
  * Invariants  I1 the direct map holds RAM and nothing else: no device is ever cached through it
  *             I2 mm_space_verify() writes nothing
- * Locking     Boot CPU, interrupts off; the calls on the space take its lock.
+ * Locking     Boot CPU, interrupts off; the calls on the space lock as they do.
  * Cost        O(tables x 512); O(ranges) mappings.
  * Rejected    Mapping everything up to the highest address: devices in the holes would be cached,
  *             and so would be what the CPU reads ahead from them.

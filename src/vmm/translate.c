@@ -1,8 +1,8 @@
 /*
  * translate.c - where an address leads, read from the tables.
  *
- * Problem     A page-fault handler, and an NMI, must be able to ask while the code under them holds
- *             the space's lock.
+ * Problem     A page-fault handler, and an NMI, must be able to ask while the code under them has
+ *             tables locked.
  * Idea        One descent that only loads. Each entry is read once, so what is decided about it is
  *             decided about one value.
  * Invariants  No lock is taken and nothing is written.
