@@ -405,6 +405,43 @@ MM_NODISCARD enum mm_err mm_space_protect(struct mm_space *space, mm_virt_t virt
                                           uint32_t prot, uint32_t flags, struct mm_gather *gather,
                                           struct mm_space_fail *fail);
 
+/* What mm_space_harvest() says of a page */
+#define MM_MARK_MAPPED   1u
+#define MM_MARK_ACCESSED 2u
+#define MM_MARK_DIRTY    4u
+
+/*
+ * Read, and clear, what the hardware has noted of the pages in [virt, virt + bytes), with one flush for
+ * all of them. Unmapped pages are no error. A large page that the range cuts is read and not cleared.
+ *
+ * @clear   MM_MARK_ACCESSED, MM_MARK_DIRTY, both, or 0 = only read
+ * @marks   one byte for each 4 KiB receives MM_MARK_*; NULL = only clear
+ * @gather  as for mm_space_unmap(): until the flush a CPU may use a page without noting it again
+ * Returns  MM_OK | MM_ERR_BAD_ARG | MM_ERR_RANGE | MM_ERR_POLICY (kernel half through a user space)
+ *          | MM_ERR_GONE | MM_ERR_CORRUPT (what comes before fail->virt is done) | MM_ERR_WINDOW
+ * Context  may wait; no mark is lost that is set meanwhile
+ * Cost     one load for each page, and one exchange where a mark is cleared
+ */
+MM_NODISCARD enum mm_err mm_space_harvest(struct mm_space *space, mm_virt_t virt, uint64_t bytes,
+                                          uint32_t clear, uint8_t *marks, struct mm_gather *gather,
+                                          struct mm_space_fail *fail);
+
+/*
+ * Make one large page of the pages in [virt, virt + bytes), if they are one: all mapped, frames behind
+ * each other and aligned, the same rights and type, none owned. `bytes` is 2 MiB or 1 GiB; virt is
+ * aligned to it. The frames stay, and nobody sees a difference, but for marks: the large page is
+ * accessed, and dirty if it is writable or one of them was. Its table is freed after the flush.
+ *
+ * Returns  MM_OK (also: it is one already) | MM_ERR_BAD_ARG | MM_ERR_RANGE | MM_ERR_POLICY
+ *          | MM_ERR_NOT_FOUND (a hole; `fail`) | MM_ERR_EXISTS (a page does not fit: `fail`)
+ *          | MM_ERR_UNSUPPORTED (the CPU has no such pages) | MM_ERR_GONE | MM_ERR_CORRUPT
+ *          | MM_ERR_WINDOW. Nothing changed on error
+ * Context  may wait
+ * Cost     one load for each entry of the table
+ */
+MM_NODISCARD enum mm_err mm_space_promote(struct mm_space *space, mm_virt_t virt, uint64_t bytes,
+                                          struct mm_gather *gather, struct mm_space_fail *fail);
+
 struct mm_translation {
     mm_phys_t phys;      /* of the byte asked for */
     uint64_t leaf_bytes; /* size of the page that maps it */

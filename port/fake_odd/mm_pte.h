@@ -288,6 +288,20 @@ static inline bool mm_pte_loses(mm_pte_t leaf, const struct mm_pte_change *chang
     return (leaf.bits & ~change->rights & (MM_PTE_X | MM_PTE_U | MM_PTE_W)) != 0;
 }
 
+static inline mm_pte_t mm_pte_cleaned(mm_pte_t leaf, bool accessed, bool dirty)
+{
+    mm_odd_word_t marks = (mm_odd_word_t)((accessed ? MM_PTE_A : 0) | (dirty ? MM_PTE_D : 0));
+
+    return mm_pte_of(leaf.bits & ~marks);
+}
+
+static inline mm_pte_t mm_pte_joined(mm_pte_t part, unsigned level, bool dirty)
+{
+    (void)level;
+    return mm_pte_of(mm_pte_cleaned(part, true, true).bits | MM_PTE_LEAF | MM_PTE_A |
+                     (dirty ? MM_PTE_D : 0));
+}
+
 static inline mm_pte_t mm_pte_split(mm_pte_t leaf, unsigned level, unsigned index)
 {
     uint64_t part = leaf.bits + mm_pte_frame_bits(mm_phys(index * mm_pt_bytes(level - 1)));

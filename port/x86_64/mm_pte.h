@@ -353,6 +353,25 @@ static inline bool mm_pte_loses(mm_pte_t leaf, const struct mm_pte_change *chang
     return ((leaf.bits & change->denies) | (~leaf.bits & change->forbids)) != 0;
 }
 
+/* The same leaf without marks. */
+static inline mm_pte_t mm_pte_cleaned(mm_pte_t leaf, bool accessed, bool dirty)
+{
+    uint64_t marks = (accessed ? MM_PTE_A : 0) | (dirty ? MM_PTE_D | MM_PTE_SAVED_DIRTY : 0);
+
+    return (mm_pte_t){leaf.bits & ~marks};
+}
+
+/* The leaf of `level` whose first part at level - 1 is `part`; accessed, and dirty if `dirty`. */
+static inline mm_pte_t mm_pte_joined(mm_pte_t part, unsigned level, bool dirty)
+{
+    uint64_t pat = level == 2 && (part.bits & MM_PTE_PAT_4K) != 0 ? MM_PTE_PAT_BIG : 0;
+    uint64_t kept =
+        part.bits & ~(MM_PTE_A | MM_PTE_D | MM_PTE_SAVED_DIRTY | (level == 2 ? MM_PTE_PAT_4K : 0));
+    uint64_t mark = (part.bits & MM_PTE_W) != 0 ? MM_PTE_D : MM_PTE_SAVED_DIRTY;
+
+    return (mm_pte_t){kept | pat | MM_PTE_PS | MM_PTE_A | (dirty ? mark : 0)};
+}
+
 /* Child `index` at level - 1 of a leaf that is split: same rights, type, A, D; the memory-type bit
  * moves from 12 to 7 at level 1, where there is no PS bit. */
 static inline mm_pte_t mm_pte_split(mm_pte_t leaf, unsigned level, unsigned index)
