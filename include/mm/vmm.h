@@ -611,9 +611,9 @@ MM_NODISCARD enum mm_err mm_cursor_begin(struct mm_cursor *cursor, struct mm_spa
 MM_NODISCARD enum mm_err mm_cursor_map(struct mm_cursor *cursor, mm_virt_t virt, mm_phys_t phys,
                                        uint64_t bytes);
 
-/* Unmap one leaf of `bytes`, as mm_space_unmap() with the cursor's gather; *phys (may be NULL) receives
- * what it mapped. A part of a larger page is split off. Errors as mm_space_unmap(), MM_ERR_NOT_FOUND for
- * a hole. Flushed and clean when the gather has ended. */
+/* Unmap one leaf of `bytes` with the cursor's gather; *phys (may be NULL) receives what it mapped. A part
+ * of a larger page is split off, which may wait. Returns as mm_space_unmap(), and MM_ERR_NOT_FOUND where
+ * there is no leaf of that size nor a larger one. Flushed and clean when the gather has ended. */
 MM_NODISCARD enum mm_err mm_cursor_unmap(struct mm_cursor *cursor, mm_virt_t virt, uint64_t bytes,
                                          mm_phys_t *phys);
 

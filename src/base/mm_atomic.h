@@ -98,7 +98,7 @@ static inline void mm_store_fence_u64(uint64_t *p, uint64_t v)
 #if defined(__x86_64__)
     (void)__atomic_exchange_n(p, v, __ATOMIC_SEQ_CST); /* a locked instruction is both */
 #else
-    __atomic_store_n(p, v, __ATOMIC_RELAXED);
+    __atomic_store_n(p, v, __ATOMIC_RELEASE); /* whoever reads it has seen what was done before */
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
 #endif
 }

@@ -48,6 +48,10 @@ enum mm_err mm_protect(struct mm_change *change); /* the same */
 /* Unmap if it needs no look at anything but the pages themselves; the subtree is a leaf table. */
 bool mm_unmap_pages(struct mm_change *change);
 
+/* Split the large pages that an edge of change->span cuts, and flush that. Of the record: the fields of
+ * the call. Not in a section; the space is held. */
+enum mm_err mm_range_split(struct mm_change *change);
+
 /* All or nothing, but for MM_ERR_AGAIN and damage found late. `gather` NULL: one on the stack,
  * flushed before the call returns. */
 enum mm_err mm_range_change(struct mm_change *change, struct mm_gather *gather);

@@ -16,6 +16,7 @@
  * Rejected    Keeping the section over flushes: it must not wait. A list of pages to do at the end: the
  *             caller has one already, mm_map_request.piece.
  */
+#include "base/report.h"
 #include "change.h"
 
 #define BATCH 512u
@@ -31,9 +32,10 @@ struct __attribute__((may_alias)) cursor {
     uint64_t span;     /* of the whole table */
     uint64_t reserved; /* bits of a leaf there */
     uint64_t phys_end;
-    uint32_t left; /* pages of this batch */
-    bool open;     /* the section is on */
-    bool may_map;  /* the request is one that may be made in this table */
+    uint32_t left;     /* pages of this batch */
+    enum mm_err found; /* by table_enter(): why there is no table for such leaves */
+    bool open;         /* the section is on */
+    bool may_map;      /* the request is one that may be made in this table */
 };
 
 _Static_assert(sizeof(struct cursor) <= sizeof(struct mm_cursor), "a cursor has room");
@@ -88,6 +90,20 @@ static unsigned level_of(uint64_t bytes)
     return 0;
 }
 
+/* What is in the way of unmapping one leaf of `bytes` at `virt`; the subtree is locked. MM_ERR_AGAIN: a
+ * larger page, which is to be split first. */
+static enum mm_err unmap_obstacle(const struct cursor *c, uint64_t virt, uint64_t bytes,
+                                  mm_pte_t entry)
+{
+    unsigned level = c->subtree.level;
+
+    if (mm_entry_is_damaged(&c->space->vmm->paging, entry, level))
+        return MM_ERR_CORRUPT;
+    return mm_pte_is_leaf(entry, level) && mm_pt_bytes(level) > bytes && mm_is_aligned(virt, bytes)
+               ? MM_ERR_AGAIN
+               : MM_ERR_NOT_FOUND;
+}
+
 /* Take the table with the leaf of `bytes` at `virt` in hand, if there is one. MM_ERR_AGAIN: an ordinary
  * call has to do it. */
 static MM_COLD enum mm_err table_enter(struct cursor *c, uint64_t virt, uint64_t bytes)
@@ -106,12 +122,16 @@ static MM_COLD enum mm_err table_enter(struct cursor *c, uint64_t virt, uint64_t
         err = section_enter(c);
     if (err != MM_OK)
         return err;
+    c->found = MM_ERR_NOT_FOUND;
     if ((space->vmm->paging.leaf_levels >> level & 1) == 0)
         return MM_ERR_AGAIN;
     err = mm_subtree_lock(&c->subtree, virt, virt + (bytes - 1), &fail);
     if (err != MM_OK)
         return err;
     if (c->subtree.level != level) {
+        unsigned index = mm_pt_index(mm_virt(virt), c->subtree.level);
+
+        c->found = unmap_obstacle(c, virt, bytes, mm_pte_load(&c->subtree.top.entry[index]));
         mm_subtree_unlock(&c->subtree);
         return MM_ERR_AGAIN;
     }
@@ -205,41 +225,18 @@ enum mm_err mm_cursor_map(struct mm_cursor *cursor, mm_virt_t virt, mm_phys_t ph
 
 /* ---- unmapping ---- */
 
-/* What lies at `virt`; MM_ERR_NOT_FOUND, or damage. */
-static enum mm_err find_phys(struct cursor *c, uint64_t virt, mm_phys_t *out)
-{
-    struct mm_translation at;
-    enum mm_err err = mm_space_translate(c->space, mm_virt(virt), &at, NULL);
-
-    if (err == MM_OK)
-        *out = at.phys;
-    return err;
-}
-
-/* Part of a larger page, a hole, or damage. */
-static MM_COLD enum mm_err unmap_generally(struct cursor *c, uint64_t virt, uint64_t bytes,
-                                           mm_phys_t *phys)
-{
-    mm_phys_t at = mm_phys(0);
-    enum mm_err err;
-
-    let_go(c);
-    err = find_phys(c, virt, &at);
-    if (err == MM_OK || err == MM_ERR_NOT_FOUND) /* what is wrong there, unmap says */
-        err = mm_space_unmap(c->space, mm_virt(virt), bytes, 0, c->gather, NULL);
-    if (err == MM_OK)
-        *phys = at;
-    return err;
-}
-
 static enum mm_err unmap_here(struct cursor *c, uint64_t virt, mm_phys_t *phys)
 {
     unsigned level = c->subtree.level;
     mm_pte_t *slot = &c->subtree.top.entry[mm_pt_index(mm_virt(virt), level)];
     mm_pte_t before = mm_pte_load(slot);
 
-    if (!mm_pte_is_sound_leaf(before, c->reserved, level) || mm_pte_is_owned(before))
-        return MM_ERR_AGAIN;
+    if (!mm_pte_is_sound_leaf(before, c->reserved, level))
+        return unmap_obstacle(c, virt, c->bytes, before);
+    if (mm_pte_is_owned(before) && mm_space_may_own(c->space)) {
+        c->gather->owned[c->gather->owned_count++] = mm_pte_phys(before, level);
+        (void)mm_fetch_add_relaxed_u64(&c->space->frame_count, 0 - UINT64_C(1));
+    }
     mm_pte_store(slot, mm_pte_empty());
     mm_table_count(&c->subtree.top, 0u - 1);
     if ((c->gather->flags & MM_GATHER_EVERYTHING) == 0)
@@ -247,6 +244,41 @@ static enum mm_err unmap_here(struct cursor *c, uint64_t virt, mm_phys_t *phys)
     c->left--;
     *phys = mm_pte_phys(before, level);
     return MM_OK;
+}
+
+/* Make pages of `bytes` of the larger one at `virt`. */
+static MM_COLD enum mm_err unmap_split(struct cursor *c, uint64_t virt, uint64_t bytes)
+{
+    struct mm_space_fail fail;
+    struct mm_change change;
+
+    let_go(c);
+    change.space = c->space;
+    change.gather = c->gather;
+    change.fail = &fail;
+    change.span = (struct mm_span){virt, virt + (bytes - 1)};
+    return mm_range_split(&change);
+}
+
+/* Elsewhere, or part of a larger page: as often as others put such a page there. */
+static MM_COLD enum mm_err unmap_move(struct cursor *c, uint64_t virt, uint64_t bytes,
+                                      mm_phys_t *phys)
+{
+    enum mm_err err;
+
+    do {
+        err = table_enter(c, virt, bytes);
+        if (err == MM_OK)
+            err = unmap_here(c, virt, phys);
+        else if (err == MM_ERR_AGAIN)
+            err = c->found;
+        if (err == MM_ERR_AGAIN) {
+            err = unmap_split(c, virt, bytes);
+            if (err == MM_OK)
+                err = MM_ERR_AGAIN;
+        }
+    } while (err == MM_ERR_AGAIN);
+    return err;
 }
 
 enum mm_err mm_cursor_unmap(struct mm_cursor *cursor, mm_virt_t virt, uint64_t bytes,
@@ -259,14 +291,19 @@ enum mm_err mm_cursor_unmap(struct mm_cursor *cursor, mm_virt_t virt, uint64_t b
     if (cursor == NULL || cursor_of(cursor)->space == NULL || cursor_of(cursor)->gather == NULL)
         return MM_ERR_BAD_ARG;
     c = cursor_of(cursor);
-    if (c->bytes != bytes || virt.raw - c->first >= c->span || c->left == 0)
-        err = table_enter(c, virt.raw, bytes);
-    if (err == MM_OK && (virt.raw & (bytes - 1)) != 0)
+    if (bytes == 0 || (virt.raw & (bytes - 1)) != 0)
         return MM_ERR_BAD_ARG;
-    if (err == MM_OK)
+    if (c->bytes != bytes || virt.raw - c->first >= c->span || c->left == 0 ||
+        c->gather->owned_count == MM_GATHER_OWNED)
+        err = unmap_move(c, virt.raw, bytes, &was);
+    else
         err = unmap_here(c, virt.raw, &was);
-    if (err == MM_ERR_AGAIN)
-        err = unmap_generally(c, virt.raw, bytes, &was);
+    if (err == MM_ERR_CORRUPT) {
+        struct mm_space_fail fail = {.virt = virt};
+
+        let_go(c);
+        mm_space_report_damage(c->space, &fail, "mm_cursor_unmap", MM_CALLER);
+    }
     if (err == MM_OK && phys != NULL)
         *phys = was;
     return err;

@@ -202,7 +202,7 @@ static enum mm_err edges_try(struct mm_change *change, struct mm_reserve *reserv
     return err;
 }
 
-static enum mm_err edges_split(struct mm_change *change)
+enum mm_err mm_range_split(struct mm_change *change)
 {
     struct mm_reserve reserve = {{0}, 0};
     uint64_t tables;
@@ -281,7 +281,7 @@ static enum mm_err change_long(struct mm_change *change)
     enum mm_err err = look_on(change);
 
     if (err == MM_OK && change->cut)
-        err = edges_split(change);
+        err = mm_range_split(change);
     return err == MM_OK ? change_on(change) : err;
 }
 

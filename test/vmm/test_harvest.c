@@ -22,6 +22,7 @@ static struct mm_translation at(uint64_t virt)
 TEST(harvest_tells_what_was_used_and_starts_anew)
 {
     fixture_start(4, true, 2);
+    fake_watch_changes(0); /* what is used is said here */
     CHECK_OK(map(&fx.kernel, LOW, DATA, 100 * K4, MM_PROT_RW));
     CHECK_OK(map(&fx.kernel, LOW + M2, GIB, M2, MM_PROT_RW));
     CHECK_OK(unmap(&fx.kernel, LOW + 7 * K4, K4));
@@ -63,6 +64,7 @@ TEST(harvest_tells_what_was_used_and_starts_anew)
 TEST(harvest_sees_what_was_dirty_before_it_was_read_only)
 {
     fixture_start(4, true, 1);
+    fake_watch_changes(0);
     CHECK_OK(map(&fx.kernel, LOW, DATA, K4, MM_PROT_RW));
     CHECK_EQ(fake_write64(mm_virt(LOW), 1).fault, FAKE_OK);
     CHECK_OK(protect(&fx.kernel, LOW, K4, MM_PROT_READ));
@@ -104,6 +106,7 @@ TEST(harvest_with_a_gather_leaves_the_flush_to_it)
     struct mm_gather gather;
 
     fixture_start(4, true, 2);
+    fake_watch_changes(0);
     CHECK_OK(map(&fx.kernel, LOW, DATA, 600 * K4, MM_PROT_RW));
     for (uint64_t i = 0; i < 600; i++)
         CHECK_EQ(fake_write64(mm_virt(LOW + i * K4), i).fault, FAKE_OK);
