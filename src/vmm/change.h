@@ -2,8 +2,8 @@
  * change.h - a call on a range, on its way through the tables that are there.
  *
  * Problem     Unmap, protect and the look before them visit the same tables by the same rules.
- * Idea        One record of the call, and functions to enter and leave a table. A pass is one function
- *             per level, in which the level is a constant.
+ * Idea        One record of the call, and functions to enter and leave a table. A pass is a function for
+ *             each of the lowest two levels, where the work is, and one for those above.
  * Invariants  R1 what look() locked stays locked until the change has been there
  *             R2 a long range is not looked at and changed in one section: then each table is locked
  *                while it is changed, and what is found may be new
@@ -63,10 +63,6 @@ static inline bool mm_change_takes_all(const struct mm_change *change, unsigned 
            mm_way_has_whole(&change->way, level);
 }
 
-/* What is done to the part of the range that lies in `table`. `rights`: what the levels above grant.
- */
-typedef enum mm_err mm_change_fn(struct mm_change *change, struct mm_table *table, unsigned rights);
-
 /* The entry here was overwritten: what comes before it is done. */
 static inline enum mm_err mm_change_refuse_damage(struct mm_change *change, mm_pte_t entry,
                                                   unsigned level)
@@ -106,20 +102,41 @@ MM_INLINE void mm_change_leave(struct mm_change *change, const struct mm_table *
         mm_table_unlock(table);
 }
 
-/* Return what the function of a pass says for the level at which the subtree begins. Not a function of
- * functions: a compiler would make a table of pointers of it, which needs relocation. */
-#define MM_CHANGE_RUN(pass, change)                                                \
-    switch ((change)->subtree.level) {                                             \
-    case 1:                                                                        \
-        return pass##_1(change, &(change)->subtree.top, (change)->subtree.rights); \
-    case 2:                                                                        \
-        return pass##_2(change, &(change)->subtree.top, (change)->subtree.rights); \
-    case 3:                                                                        \
-        return pass##_3(change, &(change)->subtree.top, (change)->subtree.rights); \
-    case 4:                                                                        \
-        return pass##_4(change, &(change)->subtree.top, (change)->subtree.rights); \
-    default:                                                                       \
-        return pass##_5(change, &(change)->subtree.top, (change)->subtree.rights); \
+/*
+ * The functions of a pass: NAME_1 is written by the pass; NAME_level() too, for any level above, with the
+ * level as a constant where it is 2. Not a function of functions: a compiler would make a table of
+ * pointers of it, which needs relocation. `rights`: what the levels above grant.
+ */
+#define MM_CHANGE_PASS_DECLARE(name)                                                         \
+    static enum mm_err name##_1(struct mm_change *change, struct mm_table *table,            \
+                                unsigned rights);                                            \
+    static enum mm_err name##_2(struct mm_change *change, struct mm_table *table,            \
+                                unsigned rights);                                            \
+    static enum mm_err name##_upper(struct mm_change *change, struct mm_table *table,        \
+                                    unsigned rights, unsigned level);                        \
+    static inline enum mm_err name##_table(struct mm_change *change, struct mm_table *table, \
+                                           unsigned rights, unsigned level)                  \
+    {                                                                                        \
+        if (level == 1)                                                                      \
+            return name##_1(change, table, rights);                                          \
+        return level == 2 ? name##_2(change, table, rights)                                  \
+                          : name##_upper(change, table, rights, level);                      \
+    }
+
+#define MM_CHANGE_PASS_DEFINE(name)                                                                \
+    static enum mm_err name##_2(struct mm_change *change, struct mm_table *table, unsigned rights) \
+    {                                                                                              \
+        return name##_level(change, table, rights, 2);                                             \
+    }                                                                                              \
+    static enum mm_err name##_upper(struct mm_change *change, struct mm_table *table,              \
+                                    unsigned rights, unsigned level)                               \
+    {                                                                                              \
+        return name##_level(change, table, rights, level);                                         \
+    }                                                                                              \
+    enum mm_err mm_##name(struct mm_change *change)                                                \
+    {                                                                                              \
+        return name##_table(change, &change->subtree.top, change->subtree.rights,                  \
+                            change->subtree.level);                                                \
     }
 
 /* ---- split.c ---- */

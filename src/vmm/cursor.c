@@ -90,18 +90,15 @@ static unsigned level_of(uint64_t bytes)
     return 0;
 }
 
-/* What is in the way of unmapping one leaf of `bytes` at `virt`; the subtree is locked. MM_ERR_AGAIN: a
- * larger page, which is to be split first. */
-static enum mm_err unmap_obstacle(const struct cursor *c, uint64_t virt, uint64_t bytes,
-                                  mm_pte_t entry)
+/* What is in the way of unmapping one leaf of `bytes`; the subtree is locked. MM_ERR_AGAIN: a larger page,
+ * which is to be split first, or it was split just now. */
+static enum mm_err unmap_obstacle(const struct cursor *c, uint64_t bytes, mm_pte_t entry)
 {
     unsigned level = c->subtree.level;
 
     if (mm_entry_is_damaged(&c->space->vmm->paging, entry, level))
         return MM_ERR_CORRUPT;
-    return mm_pte_is_leaf(entry, level) && mm_pt_bytes(level) > bytes && mm_is_aligned(virt, bytes)
-               ? MM_ERR_AGAIN
-               : MM_ERR_NOT_FOUND;
+    return mm_pt_bytes(level) > bytes && mm_pte_is_present(entry) ? MM_ERR_AGAIN : MM_ERR_NOT_FOUND;
 }
 
 /* Take the table with the leaf of `bytes` at `virt` in hand, if there is one. MM_ERR_AGAIN: an ordinary
@@ -131,7 +128,7 @@ static MM_COLD enum mm_err table_enter(struct cursor *c, uint64_t virt, uint64_t
     if (c->subtree.level != level) {
         unsigned index = mm_pt_index(mm_virt(virt), c->subtree.level);
 
-        c->found = unmap_obstacle(c, virt, bytes, mm_pte_load(&c->subtree.top.entry[index]));
+        c->found = unmap_obstacle(c, bytes, mm_pte_load(&c->subtree.top.entry[index]));
         mm_subtree_unlock(&c->subtree);
         return MM_ERR_AGAIN;
     }
@@ -232,7 +229,7 @@ static enum mm_err unmap_here(struct cursor *c, uint64_t virt, mm_phys_t *phys)
     mm_pte_t before = mm_pte_load(slot);
 
     if (!mm_pte_is_sound_leaf(before, c->reserved, level))
-        return unmap_obstacle(c, virt, c->bytes, before);
+        return unmap_obstacle(c, c->bytes, before);
     if (mm_pte_is_owned(before) && mm_space_may_own(c->space)) {
         c->gather->owned[c->gather->owned_count++] = mm_pte_phys(before, level);
         (void)mm_fetch_add_relaxed_u64(&c->space->frame_count, 0 - UINT64_C(1));

@@ -15,6 +15,8 @@
  */
 #include "change.h"
 
+MM_CHANGE_PASS_DECLARE(look)
+
 /* An entry that is no sound leaf and no table. */
 static MM_COLD enum mm_err look_other(struct mm_change *change, mm_pte_t entry, unsigned level)
 {
@@ -98,8 +100,8 @@ static bool look_is_needless(struct mm_change *change, mm_pte_t entry, unsigned 
     return true;
 }
 
-MM_INLINE enum mm_err look_table(struct mm_change *change, mm_pte_t entry, const unsigned level,
-                                 unsigned rights, mm_change_fn *below)
+MM_INLINE enum mm_err look_below(struct mm_change *change, mm_pte_t entry, const unsigned level,
+                                 unsigned rights)
 {
     struct mm_table child;
     enum mm_err err;
@@ -112,13 +114,13 @@ MM_INLINE enum mm_err look_table(struct mm_change *change, mm_pte_t entry, const
     err = mm_change_enter(change, entry, level, &child);
     if (err != MM_OK || change->paused)
         return err;
-    err = below(change, &child, rights & mm_pte_prot(entry));
+    err = look_table(change, &child, rights & mm_pte_prot(entry), level - 1);
     mm_change_leave(change, &child);
     return err;
 }
 
 MM_INLINE enum mm_err look_level(struct mm_change *change, const struct mm_table *table,
-                                 unsigned rights, const unsigned level, mm_change_fn *below)
+                                 unsigned rights, const unsigned level)
 {
     const struct mm_paging *paging = &change->space->vmm->paging;
     uint64_t end = mm_way_table_last(&change->way, level);
@@ -133,7 +135,7 @@ MM_INLINE enum mm_err look_level(struct mm_change *change, const struct mm_table
             continue;
         }
         if (mm_pte_is_table(entry, level) && !mm_entry_is_damaged(paging, entry, level)) {
-            err = look_table(change, entry, level, rights, below);
+            err = look_below(change, entry, level, rights);
             continue;
         }
         if (!mm_pte_is_leaf(entry, level) || mm_entry_is_damaged(paging, entry, level))
@@ -148,27 +150,4 @@ MM_INLINE enum mm_err look_level(struct mm_change *change, const struct mm_table
     return err;
 }
 
-static enum mm_err look_2(struct mm_change *change, struct mm_table *table, unsigned rights)
-{
-    return look_level(change, table, rights, 2, look_1);
-}
-
-static enum mm_err look_3(struct mm_change *change, struct mm_table *table, unsigned rights)
-{
-    return look_level(change, table, rights, 3, look_2);
-}
-
-static enum mm_err look_4(struct mm_change *change, struct mm_table *table, unsigned rights)
-{
-    return look_level(change, table, rights, 4, look_3);
-}
-
-static enum mm_err look_5(struct mm_change *change, struct mm_table *table, unsigned rights)
-{
-    return look_level(change, table, rights, 5, look_4);
-}
-
-enum mm_err mm_look(struct mm_change *change)
-{
-    MM_CHANGE_RUN(look, change)
-}
+MM_CHANGE_PASS_DEFINE(look)

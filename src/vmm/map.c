@@ -8,7 +8,8 @@
  *             rule for page sizes as the second. Then all tables are taken, and the second descent
  *             (build) cannot fail. A leaf table that is covered wholly is not cleared first: each
  *             entry is stored once, one add apart from the one before, and then the table is linked.
- *             There is one function per level, so that shifts and masks are constants.
+ *             Levels 1 and 2, where the work is, have functions of their own, in which shifts and masks
+ *             are constants.
  * Invariants  I1 plan and build choose the same leaf sizes: both ask leaf_fits()
  *             I2 a new table is filled, with all below it, and counted, before one store links it: a
  *                walker finds nothing or all of it
@@ -122,11 +123,19 @@ static MM_COLD enum mm_err plan_refuse(const struct mapping *m, mm_pte_t entry, 
     return mm_fail(m->fail, err, m->way.virt, level, entry);
 }
 
-typedef enum mm_err plan_fn(struct mapping *m, const mm_pte_t *table);
+static enum mm_err plan_1(struct mapping *m, const mm_pte_t *table);
+static enum mm_err plan_2(struct mapping *m, const mm_pte_t *table);
+static enum mm_err plan_upper(struct mapping *m, const mm_pte_t *table, unsigned level);
+
+static inline enum mm_err plan_table(struct mapping *m, const mm_pte_t *table, unsigned level)
+{
+    if (level == 1)
+        return plan_1(m, table);
+    return level == 2 ? plan_2(m, table) : plan_upper(m, table, level);
+}
 
 /* The child stays locked. */
-static inline enum mm_err plan_descend(struct mapping *m, mm_pte_t entry, unsigned level,
-                                       plan_fn *below)
+static inline enum mm_err plan_descend(struct mapping *m, mm_pte_t entry, unsigned level)
 {
     const struct mm_window *window = m->subtree.section.space->vmm->window;
     struct mm_table child = {.frame = mm_pte_phys(entry, level)};
@@ -138,7 +147,7 @@ static inline enum mm_err plan_descend(struct mapping *m, mm_pte_t entry, unsign
     err = mm_table_map(window, child.frame, &child.entry);
     if (err != MM_OK)
         return mm_fail(m->fail, err, m->way.virt, level, entry);
-    err = below(m, child.entry);
+    err = plan_table(m, child.entry, level - 1);
     mm_table_unmap(window, child.entry);
     return err;
 }
@@ -166,8 +175,7 @@ MM_INLINE bool plan_run(struct mapping *m, const mm_pte_t *entry, unsigned first
     return true;
 }
 
-MM_INLINE enum mm_err plan_level(struct mapping *m, const mm_pte_t *table, const unsigned level,
-                                 plan_fn *below)
+MM_INLINE enum mm_err plan_level(struct mapping *m, const mm_pte_t *table, const unsigned level)
 {
     uint64_t end = mm_way_table_last(&m->way, level);
     enum mm_err err = MM_OK;
@@ -186,7 +194,7 @@ MM_INLINE enum mm_err plan_level(struct mapping *m, const mm_pte_t *table, const
                 plan_missing(m, level);
         } else if (level > 1 && mm_pte_is_table(entry, level) &&
                    !mm_entry_is_damaged(&m->subtree.section.space->vmm->paging, entry, level)) {
-            err = plan_descend(m, entry, level, below);
+            err = plan_descend(m, entry, level);
         } else {
             err = plan_refuse(m, entry, level);
         }
@@ -196,45 +204,17 @@ MM_INLINE enum mm_err plan_level(struct mapping *m, const mm_pte_t *table, const
 
 static enum mm_err plan_1(struct mapping *m, const mm_pte_t *table)
 {
-    return plan_level(m, table, 1, NULL);
+    return plan_level(m, table, 1);
 }
 
 static enum mm_err plan_2(struct mapping *m, const mm_pte_t *table)
 {
-    return plan_level(m, table, 2, plan_1);
+    return plan_level(m, table, 2);
 }
 
-static enum mm_err plan_3(struct mapping *m, const mm_pte_t *table)
+static enum mm_err plan_upper(struct mapping *m, const mm_pte_t *table, unsigned level)
 {
-    return plan_level(m, table, 3, plan_2);
-}
-
-static enum mm_err plan_4(struct mapping *m, const mm_pte_t *table)
-{
-    return plan_level(m, table, 4, plan_3);
-}
-
-static enum mm_err plan_5(struct mapping *m, const mm_pte_t *table)
-{
-    return plan_level(m, table, 5, plan_4);
-}
-
-static enum mm_err plan(struct mapping *m)
-{
-    const mm_pte_t *top = m->subtree.top.entry;
-
-    switch (m->subtree.level) {
-    case 1:
-        return plan_1(m, top);
-    case 2:
-        return plan_2(m, top);
-    case 3:
-        return plan_3(m, top);
-    case 4:
-        return plan_4(m, top);
-    default:
-        return plan_5(m, top);
-    }
+    return plan_level(m, table, level);
 }
 
 /* ---- build ---- */
@@ -268,7 +248,16 @@ MM_INLINE unsigned fill(struct mapping *m, mm_pte_t *entry, unsigned first, cons
 }
 
 /* Each returns how many entries were added to the table itself. */
-typedef unsigned build_fn(struct mapping *m, mm_pte_t *table, bool fresh);
+static unsigned build_1(struct mapping *m, mm_pte_t *table, bool fresh);
+static unsigned build_2(struct mapping *m, mm_pte_t *table, bool fresh);
+static unsigned build_upper(struct mapping *m, mm_pte_t *table, bool fresh, unsigned level);
+
+static inline unsigned build_table(struct mapping *m, mm_pte_t *table, bool fresh, unsigned level)
+{
+    if (level == 1)
+        return build_1(m, table, fresh);
+    return level == 2 ? build_2(m, table, fresh) : build_upper(m, table, fresh, level);
+}
 
 MM_INLINE unsigned build_pages(struct mapping *m, mm_pte_t *table, bool fresh)
 {
@@ -300,35 +289,35 @@ static inline unsigned owned_mark(const struct mapping *m, unsigned level)
 }
 
 /* A table where there was none. */
-static inline void build_child(struct mapping *m, mm_pte_t *slot, unsigned level, bool fresh,
-                               build_fn *below)
+static inline void build_child(struct mapping *m, mm_pte_t *slot, unsigned level, bool fresh)
 {
     struct mm_vmm *vmm = m->subtree.section.space->vmm;
     struct mm_table child = mm_reserve_pop(vmm, &m->reserve);
+    unsigned live;
 
     if (level > 2)
         mm_pte_clear_fresh(child.entry, mm_pt_entries(level - 1));
-    mm_table_begin(&child, level - 1, below(m, child.entry, true) | owned_mark(m, level - 1));
+    live = build_table(m, child.entry, true, level - 1);
+    mm_table_begin(&child, level - 1, live | owned_mark(m, level - 1));
     put(slot, mm_pte_table(child.frame, m->user), fresh);
     mm_table_unmap(vmm->window, child.entry);
 }
 
 /* Into one that plan has locked. */
-static inline void build_descend(struct mapping *m, mm_pte_t entry, unsigned level, build_fn *below)
+static inline void build_descend(struct mapping *m, mm_pte_t entry, unsigned level)
 {
     const struct mm_window *window = m->subtree.section.space->vmm->window;
     struct mm_table child = {.frame = mm_pte_phys(entry, level)};
 
     mm_table_locked(&m->subtree.section, &child, level - 1);
     child.entry = mm_table_map_known(window, child.frame);
-    mm_table_count(&child, below(m, child.entry, false));
+    mm_table_count(&child, build_table(m, child.entry, false, level - 1));
     child.word = (uint16_t)(child.word | owned_mark(m, level - 1));
     mm_table_unmap(window, child.entry);
     mm_table_unlock(&child);
 }
 
-MM_INLINE unsigned build_level(struct mapping *m, mm_pte_t *table, bool fresh, const unsigned level,
-                               build_fn *below)
+MM_INLINE unsigned build_level(struct mapping *m, mm_pte_t *table, bool fresh, const unsigned level)
 {
     uint64_t end = mm_way_table_last(&m->way, level);
     unsigned more = 0;
@@ -346,9 +335,9 @@ MM_INLINE unsigned build_level(struct mapping *m, mm_pte_t *table, bool fresh, c
         }
         entry = fresh ? mm_pte_empty() : mm_pte_load(&table[index]);
         if (!mm_pte_is_none(entry)) {
-            build_descend(m, entry, level, below);
+            build_descend(m, entry, level);
         } else {
-            build_child(m, &table[index], level, fresh, below);
+            build_child(m, &table[index], level, fresh);
             more++;
         }
     }
@@ -357,40 +346,12 @@ MM_INLINE unsigned build_level(struct mapping *m, mm_pte_t *table, bool fresh, c
 
 static unsigned build_2(struct mapping *m, mm_pte_t *table, bool fresh)
 {
-    return build_level(m, table, fresh, 2, build_1);
+    return build_level(m, table, fresh, 2);
 }
 
-static unsigned build_3(struct mapping *m, mm_pte_t *table, bool fresh)
+static unsigned build_upper(struct mapping *m, mm_pte_t *table, bool fresh, unsigned level)
 {
-    return build_level(m, table, fresh, 3, build_2);
-}
-
-static unsigned build_4(struct mapping *m, mm_pte_t *table, bool fresh)
-{
-    return build_level(m, table, fresh, 4, build_3);
-}
-
-static unsigned build_5(struct mapping *m, mm_pte_t *table, bool fresh)
-{
-    return build_level(m, table, fresh, 5, build_4);
-}
-
-static unsigned build(struct mapping *m)
-{
-    mm_pte_t *top = m->subtree.top.entry;
-
-    switch (m->subtree.level) {
-    case 1:
-        return build_1(m, top, false);
-    case 2:
-        return build_2(m, top, false);
-    case 3:
-        return build_3(m, top, false);
-    case 4:
-        return build_4(m, top, false);
-    default:
-        return build_5(m, top, false);
-    }
+    return build_level(m, table, fresh, level);
 }
 
 /* ---- leaves of the request ---- */
@@ -462,7 +423,7 @@ static enum mm_err map_in_subtree(struct mapping *m)
         return map_pages(m);
     leaves_begin(m);
     way_begin(m);
-    err = plan(m);
+    err = plan_table(m, m->subtree.top.entry, m->subtree.level);
     if (err == MM_OK)
         err = mm_reserve_claim(space, &m->reserve, m->tables);
     if (err == MM_ERR_LIMIT)
@@ -472,7 +433,7 @@ static enum mm_err map_in_subtree(struct mapping *m)
         return err;
     }
     way_begin(m);
-    mm_table_count(&m->subtree.top, build(m));
+    mm_table_count(&m->subtree.top, build_table(m, m->subtree.top.entry, false, m->subtree.level));
     m->subtree.top.word = (uint16_t)(m->subtree.top.word | owned_mark(m, m->subtree.level));
     mm_mmu_published();
     return MM_OK;

@@ -83,17 +83,20 @@ static enum mm_err join(struct promoting *p, mm_pte_t *slot, struct mm_table *ta
 static enum mm_err promote_entry(struct promoting *p)
 {
     struct mm_space *space = p->subtree.section.space;
-    mm_pte_t *slot = &p->subtree.top.entry[mm_pt_index(mm_virt(p->virt), p->level)];
+    unsigned level = p->subtree.level;
+    mm_pte_t *slot = &p->subtree.top.entry[mm_pt_index(mm_virt(p->virt), level)];
     mm_pte_t entry = mm_pte_load(slot);
-    struct mm_table table = {.frame = mm_pte_phys(entry, p->level)};
+    struct mm_table table = {.frame = mm_pte_phys(entry, level)};
     enum mm_err err;
 
-    if (p->subtree.level != p->level || mm_pte_is_none(entry))
-        return mm_fail(p->fail, MM_ERR_NOT_FOUND, p->virt, p->subtree.level, entry);
-    if (mm_entry_is_damaged(&space->vmm->paging, entry, p->level))
-        return mm_fail(p->fail, MM_ERR_CORRUPT, p->virt, p->level, entry);
-    if (mm_pte_is_leaf(entry, p->level))
-        return MM_OK;
+    if (mm_entry_is_damaged(&space->vmm->paging, entry, level))
+        return mm_fail(p->fail, MM_ERR_CORRUPT, p->virt, level, entry);
+    if (!mm_pte_is_present(entry))
+        return mm_fail(p->fail, MM_ERR_NOT_FOUND, p->virt, level, entry);
+    if (mm_pte_is_leaf(entry, level))
+        return MM_OK; /* of this size, or larger */
+    if (level != p->level)
+        return MM_ERR_AGAIN; /* a table that was put there just now */
     if (mm_table_tag(space->vmm, table.frame, p->level - 1) == NULL && space->one_lock == 0)
         return mm_fail(p->fail, MM_ERR_UNSUPPORTED, p->virt, p->level, entry); /* it must stay */
     err = mm_table_map(space->vmm->window, table.frame, &table.entry);
@@ -108,12 +111,15 @@ static enum mm_err promote_entry(struct promoting *p)
 static enum mm_err promote_locked(struct promoting *p)
 {
     uint64_t last = p->virt + (mm_pt_bytes(p->level) - 1);
-    enum mm_err err = mm_subtree_lock(&p->subtree, p->virt, last, p->fail);
+    enum mm_err err;
 
-    if (err != MM_OK)
-        return err;
-    err = promote_entry(p);
-    mm_subtree_unlock(&p->subtree);
+    do {
+        err = mm_subtree_lock(&p->subtree, p->virt, last, p->fail);
+        if (err != MM_OK)
+            return err;
+        err = promote_entry(p);
+        mm_subtree_unlock(&p->subtree);
+    } while (err == MM_ERR_AGAIN);
     return err;
 }
 

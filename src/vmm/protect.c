@@ -19,6 +19,8 @@
 #include "base/report.h"
 #include "change.h"
 
+MM_CHANGE_PASS_DECLARE(protect)
+
 /* The hardware may set marks in the entry until the exchange. */
 static void exchange(mm_pte_t *slot, mm_pte_t before, const struct mm_pte_change *to)
 {
@@ -95,26 +97,26 @@ static enum mm_err protect_leaf(struct mm_change *change, mm_pte_t *slot, mm_pte
     return MM_OK;
 }
 
-MM_INLINE enum mm_err protect_table(struct mm_change *change, mm_pte_t entry, const unsigned level,
-                                    mm_change_fn *below)
+MM_INLINE enum mm_err protect_below(struct mm_change *change, mm_pte_t entry, const unsigned level)
 {
     struct mm_table child;
     enum mm_err err = mm_change_enter(change, entry, level, &child);
 
     if (err != MM_OK || change->paused)
         return err;
-    err = below(change, &child, 0);
+    err = protect_table(change, &child, 0, level - 1);
     mm_change_leave(change, &child);
     return err;
 }
 
 MM_INLINE enum mm_err protect_level(struct mm_change *change, struct mm_table *table,
-                                    const unsigned level, mm_change_fn *below)
+                                    unsigned rights, const unsigned level)
 {
     const struct mm_paging *paging = &change->space->vmm->paging;
     uint64_t end = mm_way_table_last(&change->way, level);
     enum mm_err err = MM_OK;
 
+    (void)rights;
     while (err == MM_OK && !change->paused && mm_way_goes_on(&change->way, end)) {
         mm_pte_t *slot = &table->entry[mm_pt_index(mm_virt(change->way.virt), level)];
         mm_pte_t entry = mm_pte_load(slot);
@@ -122,7 +124,7 @@ MM_INLINE enum mm_err protect_level(struct mm_change *change, struct mm_table *t
         if (mm_entry_is_damaged(paging, entry, level))
             err = mm_change_refuse_damage(change, entry, level);
         else if (mm_pte_is_table(entry, level))
-            err = protect_table(change, entry, level, below);
+            err = protect_below(change, entry, level);
         else if (mm_pte_is_leaf(entry, level))
             err = protect_leaf(change, slot, entry, level);
         else
@@ -131,34 +133,7 @@ MM_INLINE enum mm_err protect_level(struct mm_change *change, struct mm_table *t
     return err;
 }
 
-static enum mm_err protect_2(struct mm_change *change, struct mm_table *table, unsigned rights)
-{
-    (void)rights;
-    return protect_level(change, table, 2, protect_1);
-}
-
-static enum mm_err protect_3(struct mm_change *change, struct mm_table *table, unsigned rights)
-{
-    (void)rights;
-    return protect_level(change, table, 3, protect_2);
-}
-
-static enum mm_err protect_4(struct mm_change *change, struct mm_table *table, unsigned rights)
-{
-    (void)rights;
-    return protect_level(change, table, 4, protect_3);
-}
-
-static enum mm_err protect_5(struct mm_change *change, struct mm_table *table, unsigned rights)
-{
-    (void)rights;
-    return protect_level(change, table, 5, protect_4);
-}
-
-enum mm_err mm_protect(struct mm_change *change)
-{
-    MM_CHANGE_RUN(protect, change)
-}
+MM_CHANGE_PASS_DEFINE(protect)
 
 enum mm_err mm_space_protect(struct mm_space *space, mm_virt_t virt, uint64_t bytes, uint32_t prot,
                              uint32_t flags, struct mm_gather *gather, struct mm_space_fail *fail)

@@ -100,14 +100,19 @@ static enum mm_err edge_step(struct splitting *s, uint64_t virt, uint64_t bounda
     enum mm_err err = mm_subtree_lock(subtree, virt, virt + (MM_FRAME_BYTES - 1), s->fail);
     unsigned level = subtree->level;
     mm_pte_t *slot;
+    mm_pte_t entry;
 
     if (err != MM_OK)
         return err;
     slot = &subtree->top.entry[mm_pt_index(mm_virt(virt), level)];
-    *done = level == 1 || !cuts_at(boundary, level) || !mm_pte_is_leaf(mm_pte_load(slot), level);
-    if (!*done && *s->tables == 0) {
+    entry = mm_pte_load(slot);
+    *done = level == 1 || !cuts_at(boundary, level) || !mm_pte_is_present(entry) ||
+            mm_entry_is_damaged(&vmm->paging, entry, level);
+    if (*done || mm_pte_is_table(entry, level)) {
+        /* nothing is cut here; a table was put there just now, and is looked into next */
+    } else if (*s->tables == 0) {
         err = MM_ERR_AGAIN;
-    } else if (!*done) {
+    } else {
         --*s->tables;
         leaf_split(vmm, slot, level, !mm_pt_kernel_half(mm_virt(virt)), s->reserve);
         mm_gather_page(s->gather, mm_align_down(virt, mm_pt_bytes(level)), mm_pt_bytes(level));

@@ -19,6 +19,8 @@
 #include "base/report.h"
 #include "change.h"
 
+MM_CHANGE_PASS_DECLARE(unmap)
+
 /* ---- one table ---- */
 
 /* The page goes; its frame, if the space owns it, when the flush is over. */
@@ -129,8 +131,8 @@ static void take_off(struct mm_change *change, struct mm_table *table, mm_pte_t 
 }
 
 /* What the range covers of the table below the entry. */
-MM_INLINE enum mm_err unmap_table(struct mm_change *change, struct mm_table *table, mm_pte_t *slot,
-                                  mm_pte_t entry, const unsigned level, mm_change_fn *below)
+MM_INLINE enum mm_err unmap_below(struct mm_change *change, struct mm_table *table, mm_pte_t *slot,
+                                  mm_pte_t entry, const unsigned level)
 {
     uint64_t base = mm_align_down(change->way.virt, mm_pt_bytes(level));
     struct mm_table child;
@@ -143,7 +145,7 @@ MM_INLINE enum mm_err unmap_table(struct mm_change *change, struct mm_table *tab
     if (err != MM_OK || change->paused)
         return err;
     before = child.word;
-    err = below(change, &child, 0);
+    err = unmap_table(change, &child, 0, level - 1);
     /* with holes: an adopted table may have been empty before */
     if ((child.word != before || change->holes) &&
         !mm_table_is_kept(change->space, child.tag, base, level) &&
@@ -166,13 +168,14 @@ static enum mm_err unmap_leaf(struct mm_change *change, struct mm_table *table, 
     return MM_OK;
 }
 
-MM_INLINE enum mm_err unmap_level(struct mm_change *change, struct mm_table *table,
-                                  const unsigned level, mm_change_fn *below)
+MM_INLINE enum mm_err unmap_level(struct mm_change *change, struct mm_table *table, unsigned rights,
+                                  const unsigned level)
 {
     const struct mm_paging *paging = &change->space->vmm->paging;
     uint64_t end = mm_way_table_last(&change->way, level);
     enum mm_err err = MM_OK;
 
+    (void)rights;
     while (err == MM_OK && !change->paused && mm_way_goes_on(&change->way, end)) {
         mm_pte_t *slot = &table->entry[mm_pt_index(mm_virt(change->way.virt), level)];
         mm_pte_t entry = mm_pte_load(slot);
@@ -180,7 +183,7 @@ MM_INLINE enum mm_err unmap_level(struct mm_change *change, struct mm_table *tab
         if (mm_entry_is_damaged(paging, entry, level))
             err = mm_change_refuse_damage(change, entry, level);
         else if (mm_pte_is_table(entry, level))
-            err = unmap_table(change, table, slot, entry, level, below);
+            err = unmap_below(change, table, slot, entry, level);
         else if (mm_pte_is_leaf(entry, level))
             err = unmap_leaf(change, table, slot, entry, level);
         else
@@ -189,34 +192,7 @@ MM_INLINE enum mm_err unmap_level(struct mm_change *change, struct mm_table *tab
     return err;
 }
 
-static enum mm_err unmap_2(struct mm_change *change, struct mm_table *table, unsigned rights)
-{
-    (void)rights;
-    return unmap_level(change, table, 2, unmap_1);
-}
-
-static enum mm_err unmap_3(struct mm_change *change, struct mm_table *table, unsigned rights)
-{
-    (void)rights;
-    return unmap_level(change, table, 3, unmap_2);
-}
-
-static enum mm_err unmap_4(struct mm_change *change, struct mm_table *table, unsigned rights)
-{
-    (void)rights;
-    return unmap_level(change, table, 4, unmap_3);
-}
-
-static enum mm_err unmap_5(struct mm_change *change, struct mm_table *table, unsigned rights)
-{
-    (void)rights;
-    return unmap_level(change, table, 5, unmap_4);
-}
-
-enum mm_err mm_unmap(struct mm_change *change)
-{
-    MM_CHANGE_RUN(unmap, change)
-}
+MM_CHANGE_PASS_DEFINE(unmap)
 
 enum mm_err mm_space_unmap(struct mm_space *space, mm_virt_t virt, uint64_t bytes, uint32_t flags,
                            struct mm_gather *gather, struct mm_space_fail *fail)

@@ -188,6 +188,7 @@ TEST(a_split_page_is_mended_up_to_1_gib)
     CHECK_OK(promote(LOW + 5 * M2, M2, NULL));
     CHECK(at(LOW + 5 * M2).dirty); /* it may be */
     CHECK_OK(promote(LOW, GIB, NULL));
+    CHECK_OK(promote(LOW + M2, M2, NULL)); /* part of a larger one */
     mm_space_get_stats(&fx.kernel, &stats);
     CHECK_EQ(stats.leaf_1g, 1);
     CHECK_EQ(stats.leaf_2m + stats.leaf_4k, 0);
@@ -249,5 +250,33 @@ TEST(promote_to_a_size_that_the_cpu_lacks_is_unsupported)
     fixture_start(4, false, 1);
     CHECK_OK(map(&fx.kernel, LOW, 4 * GIB, GIB, MM_PROT_RW));
     CHECK_ERR(promote(LOW, GIB, NULL), MM_ERR_UNSUPPORTED);
+    fixture_sound(&fx.kernel);
+}
+
+/* A damaged entry on the way is said, not looked at for ever. */
+TEST(promote_and_cursors_end_at_damage_above_their_level)
+{
+    struct mm_walk_step step[MM_WALK_STEPS];
+    struct mm_space_fail why;
+    struct mm_gather gather;
+    struct mm_cursor cursor;
+    uint64_t *entry;
+
+    fixture_start(4, true, 1);
+    CHECK_OK(map(&fx.kernel, LOW, DATA, 3 * K4, MM_PROT_RW));
+    CHECK_EQ(mm_space_walk(&fx.kernel, mm_virt(LOW), step), 4);
+    entry = (uint64_t *)fake_ram(step[1].table, K4) + step[1].index;
+    *entry |= UINT64_C(1) << 51;
+    CHECK_ERR(promote(LOW, M2, &why), MM_ERR_CORRUPT);
+    CHECK_EQ(why.level, 3);
+    mm_gather_begin(&gather, &fx.kernel);
+    CHECK_OK(mm_cursor_begin(&cursor, &fx.kernel, MM_PROT_RW, MM_MEMTYPE_WB, 0, &gather));
+    CHECK_ERR(mm_cursor_unmap(&cursor, mm_virt(LOW), K4, NULL), MM_ERR_CORRUPT);
+    CHECK_ERR(mm_cursor_map(&cursor, mm_virt(LOW + 9 * K4), mm_phys(DATA), K4), MM_ERR_CORRUPT);
+    mm_cursor_end(&cursor);
+    mm_gather_end(&gather);
+    CHECK_EQ(mm_test_report_count(), 3);
+    mm_test_reports_clear();
+    *entry &= ~(UINT64_C(1) << 51);
     fixture_sound(&fx.kernel);
 }
