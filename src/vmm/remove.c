@@ -74,18 +74,30 @@ static uint64_t address_of(const struct removing *r, uint64_t virt, unsigned i, 
     return virt + i * bytes;
 }
 
+/* `live`: as many of them are in use, at the most. */
 static void remove_entries(struct removing *r, const mm_pte_t *table, unsigned level, uint64_t virt,
-                           struct mm_slots slots)
+                           struct mm_slots slots, unsigned live)
 {
-    for (unsigned i = slots.first; i <= slots.last; i++) {
+    for (unsigned i = slots.first; i <= slots.last && live > 0; i++) {
         mm_pte_t entry = mm_pte_load(&table[i]);
 
+        if (mm_pte_is_none(entry))
+            continue;
+        live--;
         if (mm_entry_is_damaged(&r->vmm->paging, entry, level))
             note(r, address_of(r, virt, i, level), level, entry);
         else if (mm_pte_is_table(entry, level))
             remove_table(r, mm_pte_phys(entry, level), level - 1, address_of(r, virt, i, level),
                          entry);
     }
+}
+
+/* Entries in use, by the count of the table if it has one. */
+static unsigned live_of(const struct mm_vmm *vmm, mm_phys_t frame, unsigned level)
+{
+    const uint16_t *tag = mm_table_tag(vmm, frame, level);
+
+    return tag != NULL ? mm_load_relaxed_u16(tag) & MM_TAG_LIVE : mm_pt_entries(level);
 }
 
 /* `link`: the entry that led here. */
@@ -100,7 +112,8 @@ static void remove_table(struct removing *r, mm_phys_t frame, unsigned level, ui
             return;
         }
         if (level > 1)
-            remove_entries(r, table, level, virt, (struct mm_slots){0, mm_pt_entries(level) - 1});
+            remove_entries(r, table, level, virt, (struct mm_slots){0, mm_pt_entries(level) - 1},
+                           live_of(r->vmm, frame, level));
         else
             free_owned(r->vmm, table);
         mm_table_unmap(r->vmm->window, table);
@@ -127,6 +140,6 @@ void mm_tables_free_below(struct mm_space *space, struct mm_slots slots,
     unsigned level = vmm->paging.levels;
     mm_pte_t *table = mm_table_map_known(vmm->window, space->root);
 
-    remove_entries(&r, table, level, 0, slots);
+    remove_entries(&r, table, level, 0, slots, slots.last - slots.first + 1);
     mm_table_unmap(vmm->window, table);
 }
