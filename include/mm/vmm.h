@@ -75,8 +75,8 @@ struct mm_vmm_cpu {
         uint64_t removals; /* of the space, then */
         void *entry;
         uint16_t *tag;
-    } last; /* the leaf table that was locked last here: used in sections only */
-    uint64_t unused;
+        uint64_t span; /* bytes that the table covers: of level 1 or 2 */
+    } last;            /* the table that was locked last here: used in sections only */
 };
 
 struct mm_vmm {

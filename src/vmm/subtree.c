@@ -74,11 +74,12 @@ static void remember(struct mm_subtree *subtree, uint64_t virt)
     struct mm_space *space = subtree->section.space;
     struct mm_vmm_cpu *cpu = subtree->section.cpu;
 
-    if (!MM_FRAME_STAYS || subtree->level != 1 || subtree->top.tag == NULL ||
+    if (!MM_FRAME_STAYS || subtree->level > 2 || subtree->top.tag == NULL ||
         subtree->rights != MM_PROT_ALL || space->one_lock != 0)
         return;
     mm_store_relaxed_u64(&cpu->last.space, 0);
-    cpu->last.first = mm_align_down(virt, mm_pt_bytes(2));
+    cpu->last.span = mm_pt_bytes(subtree->level + 1);
+    cpu->last.first = mm_align_down(virt, cpu->last.span);
     cpu->last.entry = subtree->top.entry;
     cpu->last.tag = subtree->top.tag;
     cpu->last.removals = mm_load_acquire_u64(&space->removals);

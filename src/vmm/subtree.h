@@ -254,16 +254,19 @@ struct mm_subtree {
 enum mm_err mm_subtree_find(struct mm_subtree *subtree, uint64_t first, uint64_t last,
                             struct mm_space_fail *fail);
 
-/* Is it a part of the leaf table that this CPU locked last, and is that one still linked? Its counter
- * says that no table was taken off since then; what is taken off from now on waits for this section. */
+/* Is it a part of the table that this CPU locked last, and not of one below, and is that one still
+ * linked? The counter says that no table was taken off since then; what is taken off from now on waits
+ * for this section. */
 static inline bool mm_subtree_remembered(struct mm_subtree *subtree, uint64_t first, uint64_t last)
 {
     struct mm_space *space = subtree->section.space;
     struct mm_vmm_cpu *cpu = subtree->section.cpu;
+    uint64_t span = cpu->last.span;
+    bool pages = span == mm_pt_bytes(2);
 
     if (mm_load_relaxed_u64(&cpu->last.space) != (uintptr_t)space ||
-        first - cpu->last.first >= mm_pt_bytes(2) || last - cpu->last.first >= mm_pt_bytes(2) ||
-        last - first == mm_pt_bytes(2) - 1 ||
+        first - cpu->last.first >= span || last - cpu->last.first >= span ||
+        last - first == span - 1 || (!pages && last - first < mm_pt_bytes(2) - 1) ||
         mm_load_acquire_u64(&space->removals) != cpu->last.removals)
         return false;
     subtree->top = (struct mm_table){.entry = (mm_pte_t *)cpu->last.entry, .tag = cpu->last.tag};
@@ -272,7 +275,7 @@ static inline bool mm_subtree_remembered(struct mm_subtree *subtree, uint64_t fi
         mm_table_unlock(&subtree->top);
         return false;
     }
-    subtree->level = 1;
+    subtree->level = pages ? 1 : 2;
     subtree->rights = MM_PROT_ALL;
     subtree->remembered = true;
     return true;
