@@ -128,7 +128,7 @@ MM_NODISCARD static inline enum mm_err mm_vmm_init(struct mm_vmm *vmm,
 
 /* Change where table frames come from and where gathers give frames back: at start-up, from the
  * early allocator to the PMM, right after mm_pmm_init() (which ends early allocation: until then
- * calls that need a table fail with MM_ERR_BUSY). Frames that `tables.owns` denies are never freed.
+ * calls that need a table fail with MM_ERR_BUSY). Frames without a tag that `tables.owns` denies are never freed.
  * A source without alloc or free is ignored. The tables of the kernel space are counted into the new
  * source's tags; while there are user spaces, old and new source must have the same tags. A frame is taken and given
  * back, to see. Context: no
@@ -268,7 +268,7 @@ MM_NODISCARD enum mm_err mm_space_destroy(struct mm_space *space);
 
 /*
  * Load the space on the calling CPU; the one loaded before is left. Never fails for a live space.
- * Returns  MM_OK | MM_ERR_BAD_ARG (CPU not initialised) | MM_ERR_GONE
+ * Returns  MM_OK | MM_ERR_BAD_ARG (CPU not initialised) | MM_ERR_GONE | MM_ERR_BUSY (under a cursor)
  * Context  interrupts off or preemption off, so that the CPU stays the same; takes no lock, and waits at
  *          most for one piece of a protect that another CPU is at
  */

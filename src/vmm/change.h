@@ -25,12 +25,13 @@ struct mm_change {
     unsigned prot; /* of protect; MM_PROT_NONE = unmap */
     bool holes;    /* are skipped */
     /* of the pass */
-    bool take;       /* tables are locked when they are entered */
-    bool drop;       /* and unlocked when they are left; both false: only read */
-    bool locked;     /* all tables of the range are locked: nothing is new */
-    bool watched;    /* the hardware may set accessed and dirty meanwhile */
-    bool paused;     /* the budget was used up: go on in another section */
-    bool cut;        /* a large page sticks out of the span, or too many frames to free */
+    bool take;    /* tables are locked when they are entered */
+    bool drop;    /* and unlocked when they are left; both false: only read */
+    bool locked;  /* all tables of the range are locked: nothing is new */
+    bool watched; /* the hardware may set accessed and dirty meanwhile */
+    bool paused;  /* the budget was used up: go on in another section */
+    bool stopped; /* before the table that is here, which is not locked: paused, or out of reach */
+    bool cut;     /* a large page sticks out of the span, or too many frames to free */
     unsigned owned;  /* pages that may be of frames of the space: seen by a look that locks */
     unsigned budget; /* tables that may still be entered or removed */
     struct mm_way way;
@@ -78,21 +79,24 @@ MM_INLINE enum mm_err mm_change_enter(struct mm_change *change, mm_pte_t entry, 
     const struct mm_window *window = change->space->vmm->window;
     enum mm_err err;
 
-    change->paused = change->budget == 0;
+    change->paused = change->stopped = change->budget == 0;
     if (change->paused)
         return MM_OK;
     change->budget--;
     *out = (struct mm_table){.frame = mm_pte_phys(entry, level)};
+    if (change->locked && change->drop) {
+        out->entry = mm_table_map_known(window, out->frame); /* look() was there */
+        mm_table_locked(&change->subtree.section, out, level - 1);
+        return MM_OK;
+    }
+    err = mm_table_map(window, out->frame, &out->entry);
+    if (err != MM_OK) {
+        change->stopped = true;
+        return mm_fail(change->fail, err, change->way.virt, level, entry);
+    }
     if (change->take)
         mm_table_lock(&change->subtree.section, out, level - 1);
-    else if (change->drop)
-        mm_table_locked(&change->subtree.section, out, level - 1);
-    err = mm_table_map(window, out->frame, &out->entry);
-    if (err == MM_OK)
-        return MM_OK;
-    if (change->drop)
-        mm_table_unlock(out);
-    return mm_fail(change->fail, err, change->way.virt, level, entry);
+    return MM_OK;
 }
 
 MM_INLINE void mm_change_leave(struct mm_change *change, const struct mm_table *table)
@@ -101,43 +105,6 @@ MM_INLINE void mm_change_leave(struct mm_change *change, const struct mm_table *
     if (change->drop)
         mm_table_unlock(table);
 }
-
-/*
- * The functions of a pass: NAME_1 is written by the pass; NAME_level() too, for any level above, with the
- * level as a constant where it is 2. Not a function of functions: a compiler would make a table of
- * pointers of it, which needs relocation. `rights`: what the levels above grant.
- */
-#define MM_CHANGE_PASS_DECLARE(name)                                                         \
-    static enum mm_err name##_1(struct mm_change *change, struct mm_table *table,            \
-                                unsigned rights);                                            \
-    static enum mm_err name##_2(struct mm_change *change, struct mm_table *table,            \
-                                unsigned rights);                                            \
-    static enum mm_err name##_upper(struct mm_change *change, struct mm_table *table,        \
-                                    unsigned rights, unsigned level);                        \
-    static inline enum mm_err name##_table(struct mm_change *change, struct mm_table *table, \
-                                           unsigned rights, unsigned level)                  \
-    {                                                                                        \
-        if (level == 1)                                                                      \
-            return name##_1(change, table, rights);                                          \
-        return level == 2 ? name##_2(change, table, rights)                                  \
-                          : name##_upper(change, table, rights, level);                      \
-    }
-
-#define MM_CHANGE_PASS_DEFINE(name)                                                                \
-    static enum mm_err name##_2(struct mm_change *change, struct mm_table *table, unsigned rights) \
-    {                                                                                              \
-        return name##_level(change, table, rights, 2);                                             \
-    }                                                                                              \
-    static enum mm_err name##_upper(struct mm_change *change, struct mm_table *table,              \
-                                    unsigned rights, unsigned level)                               \
-    {                                                                                              \
-        return name##_level(change, table, rights, level);                                         \
-    }                                                                                              \
-    enum mm_err mm_##name(struct mm_change *change)                                                \
-    {                                                                                              \
-        return name##_table(change, &change->subtree.top, change->subtree.rights,                  \
-                            change->subtree.level);                                                \
-    }
 
 /* ---- split.c ---- */
 

@@ -151,6 +151,25 @@ static void check_tag(struct checking *c, mm_phys_t table, unsigned level, unsig
         fault(c, "a table is linked and stray", virt, found, expected);
 }
 
+/* Does the tag of a leaf table say that it may have owned pages, if it has? */
+static void check_marks(struct checking *c, mm_phys_t table, const mm_pte_t *entry, uint64_t virt)
+{
+    const uint16_t *tag = mm_table_tag(c->space->vmm, table, 1);
+
+    if (tag == NULL || (mm_load_relaxed_u16(tag) & MM_TAG_OWNED) != 0 ||
+        !mm_space_may_own(c->space))
+        return;
+    for (unsigned i = 0; i < mm_pt_entries(1); i++) {
+        mm_pte_t leaf = mm_pte_load(&entry[i]);
+
+        if (mm_pte_is_present(leaf) && mm_pte_is_owned(leaf)) {
+            fault(c, "an owned page in a table that says it has none", virt + i * mm_pt_bytes(1),
+                  leaf.bits, 0);
+            return;
+        }
+    }
+}
+
 static void check_leave(struct mm_walker *walker, struct mm_visit *visit, mm_pte_t *child)
 {
     struct checking *c = walker->context;
@@ -158,6 +177,8 @@ static void check_leave(struct mm_walker *walker, struct mm_visit *visit, mm_pte
     unsigned live = mm_table_search(child, visit->level - 1);
 
     check_tag(c, table, visit->level - 1, live, visit->virt);
+    if (visit->level == 2)
+        check_marks(c, table, child, visit->virt);
     if (live != 0 ||
         mm_table_is_kept(c->space, mm_table_tag(c->space->vmm, table, visit->level - 1),
                          visit->virt, visit->level))

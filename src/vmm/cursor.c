@@ -142,6 +142,15 @@ static MM_COLD enum mm_err table_enter(struct cursor *c, uint64_t virt, uint64_t
     return MM_OK;
 }
 
+static MM_COLD void damage_report(struct cursor *c, mm_virt_t virt, const char *where,
+                                  const void *caller)
+{
+    struct mm_space_fail fail = {.virt = virt};
+
+    let_go(c); /* no lock is held */
+    mm_space_report_damage(c->space, &fail, where, caller);
+}
+
 /* ---- mapping ---- */
 
 /* Do the checks of an ordinary call once for the table in hand: they give the same for all of it. */
@@ -217,7 +226,10 @@ enum mm_err mm_cursor_map(struct mm_cursor *cursor, mm_virt_t virt, mm_phys_t ph
         return MM_ERR_BAD_ARG;
     if (phys.raw >= c->phys_end)
         return MM_ERR_RANGE;
-    return map_here(c, virt.raw, phys.raw);
+    err = map_here(c, virt.raw, phys.raw);
+    if (err == MM_ERR_CORRUPT)
+        damage_report(c, virt, "mm_cursor_map", MM_CALLER);
+    return err;
 }
 
 /* ---- unmapping ---- */
@@ -295,12 +307,8 @@ enum mm_err mm_cursor_unmap(struct mm_cursor *cursor, mm_virt_t virt, uint64_t b
         err = unmap_move(c, virt.raw, bytes, &was);
     else
         err = unmap_here(c, virt.raw, &was);
-    if (err == MM_ERR_CORRUPT) {
-        struct mm_space_fail fail = {.virt = virt};
-
-        let_go(c);
-        mm_space_report_damage(c->space, &fail, "mm_cursor_unmap", MM_CALLER);
-    }
+    if (err == MM_ERR_CORRUPT)
+        damage_report(c, virt, "mm_cursor_unmap", MM_CALLER);
     if (err == MM_OK && phys != NULL)
         *phys = was;
     return err;
@@ -312,7 +320,6 @@ enum mm_err mm_cursor_begin(struct mm_cursor *cursor, struct mm_space *space, ui
                             enum mm_memtype type, uint32_t flags, struct mm_gather *gather)
 {
     enum mm_err err = mm_space_alive(space);
-    struct mm_section section;
     struct cursor *c;
 
     if (cursor == NULL)
@@ -321,16 +328,19 @@ enum mm_err mm_cursor_begin(struct mm_cursor *cursor, struct mm_space *space, ui
     *c = (struct cursor){.space = NULL};
     if (err == MM_OK && gather != NULL)
         err = mm_range_check_gather(gather, space, mm_virt(0), NULL);
+    if (err == MM_OK && gather != NULL && gather->cursor != NULL)
+        err = MM_ERR_BUSY;
     if (err == MM_OK)
         err = mm_space_hold(space);
     if (err != MM_OK)
         return err;
-    err = mm_section_begin(&section, space, false); /* BUSY is said here */
+    err = mm_section_begin(&c->subtree.section, space, false);
     if (err != MM_OK) {
         mm_space_unhold(space);
         return err;
     }
-    mm_section_end(&section);
+    c->open = true;
+    c->left = BATCH;
     c->space = space;
     c->gather = gather;
     c->request = (struct mm_map_request){.prot = prot, .type = type, .flags = flags};

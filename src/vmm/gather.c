@@ -87,18 +87,19 @@ static void gather_free(struct mm_gather *gather)
         mm_tables_free(vmm, mm_phys(mm_align_down(table, MM_FRAME_BYTES)),
                        (unsigned)(table % MM_FRAME_BYTES), (gather->flags & MM_GATHER_OWNS) != 0);
     }
-    for (uint32_t i = 0; i < gather->run_count; i++) {
-        uint64_t frames = gather->run[i].bytes >> MM_FRAME_SHIFT;
+    gather->flags |= MM_GATHER_FREES;
+    while (gather->run_count != 0) { /* off first: `release` may look at the gather */
+        struct mm_phys_range run = gather->run[--gather->run_count];
 
         if (gather->release != NULL)
-            gather->release(gather->release_context, gather->run[i].start, frames);
+            gather->release(gather->release_context, run.start, run.bytes >> MM_FRAME_SHIFT);
         else
-            (void)mm_pmm_free(vmm->pmm, gather->run[i].start, frames);
+            (void)mm_pmm_free(vmm->pmm, run.start, run.bytes >> MM_FRAME_SHIFT);
     }
+    gather->flags &= ~MM_GATHER_FREES;
     if (gather->owned_count != 0)
         (void)mm_pmm_free_bulk(vmm->pmm, gather->owned, gather->owned_count);
     gather->table_count = 0;
-    gather->run_count = 0;
     gather->owned_count = 0;
 }
 
@@ -209,6 +210,11 @@ void mm_gather_frames(struct mm_gather *gather, mm_phys_t first, uint64_t count_
     if (count_frames > UINT64_MAX >> MM_FRAME_SHIFT) {
         (void)mm_report_misuse(MM_ERR_MISUSE, "more frames than there are", "mm_gather_frames",
                                gather, first.raw, MM_CALLER);
+        return;
+    }
+    if ((gather->flags & MM_GATHER_FREES) != 0) {
+        (void)mm_report_misuse(MM_ERR_MISUSE, "frames handed in while the gather frees",
+                               "mm_gather_frames", gather, first.raw, MM_CALLER);
         return;
     }
     if (gather->run_count == MM_GATHER_RUNS)

@@ -105,7 +105,7 @@ enum mm_err mm_space_harvest(struct mm_space *space, mm_virt_t virt, uint64_t by
         err = mm_range_check_gather(gather, space, virt, fail);
     if (err != MM_OK)
         return err;
-    err = mm_space_hold(space);
+    err = mm_section_is_on(space->vmm) ? MM_ERR_BUSY : mm_space_hold(space);
     if (err != MM_OK)
         return mm_fail(fail, err, virt.raw, 0, mm_pte_empty());
     h.first = span.first;

@@ -15,7 +15,18 @@
  */
 #include "change.h"
 
-MM_CHANGE_PASS_DECLARE(look)
+static enum mm_err look_1(struct mm_change *change, struct mm_table *table, unsigned rights);
+static enum mm_err look_2(struct mm_change *change, struct mm_table *table, unsigned rights);
+static enum mm_err look_upper(struct mm_change *change, struct mm_table *table, unsigned rights,
+                              unsigned level);
+
+static inline enum mm_err look_table(struct mm_change *change, struct mm_table *table,
+                                     unsigned rights, unsigned level)
+{
+    if (level == 1)
+        return look_1(change, table, rights);
+    return level == 2 ? look_2(change, table, rights) : look_upper(change, table, rights, level);
+}
 
 /* An entry that is no sound leaf and no table. */
 static MM_COLD enum mm_err look_other(struct mm_change *change, mm_pte_t entry, unsigned level)
@@ -103,6 +114,7 @@ static bool look_is_needless(struct mm_change *change, mm_pte_t entry, unsigned 
 MM_INLINE enum mm_err look_below(struct mm_change *change, mm_pte_t entry, const unsigned level,
                                  unsigned rights)
 {
+    uint64_t here = change->way.virt;
     struct mm_table child;
     enum mm_err err;
 
@@ -116,6 +128,8 @@ MM_INLINE enum mm_err look_below(struct mm_change *change, mm_pte_t entry, const
         return err;
     err = look_table(change, &child, rights & mm_pte_prot(entry), level - 1);
     mm_change_leave(change, &child);
+    if (change->take && change->stopped && change->way.virt == here)
+        mm_table_unlock(&child); /* nothing of it was looked at: who unlocks will not come here */
     return err;
 }
 
@@ -150,4 +164,20 @@ MM_INLINE enum mm_err look_level(struct mm_change *change, const struct mm_table
     return err;
 }
 
-MM_CHANGE_PASS_DEFINE(look)
+static enum mm_err look_2(struct mm_change *change, struct mm_table *table, unsigned rights)
+{
+    return look_level(change, table, rights, 2);
+}
+
+static enum mm_err look_upper(struct mm_change *change, struct mm_table *table, unsigned rights,
+                              unsigned level)
+{
+    return look_level(change, table, rights, level);
+}
+
+enum mm_err mm_look(struct mm_change *change)
+{
+    struct mm_subtree *subtree = &change->subtree;
+
+    return look_table(change, &subtree->top, subtree->rights, subtree->level);
+}

@@ -36,9 +36,10 @@ struct mapping {
     uint64_t piece_last; /* of the piece of the request that is here */
     uint64_t offset;     /* phys - virt, modulo 2^64, in it */
     uint32_t piece;
-    uint32_t leaf_levels;                    /* bit n: leaves at level n may be used */
-    uint64_t tables;                         /* missing, counted by plan */
-    bool user;                               /* the half is the user's */
+    uint32_t leaf_levels; /* bit n: leaves at level n may be used */
+    uint64_t tables;      /* missing, counted by plan */
+    bool user;            /* the half is the user's */
+    bool stopped;         /* plan ended before the table that is here, which is not locked */
     mm_pte_t leaf[MM_PT_LEAF_LEVEL_MAX + 1]; /* of each level: one of frame 0 */
 };
 
@@ -134,21 +135,25 @@ static inline enum mm_err plan_table(struct mapping *m, const mm_pte_t *table, u
     return level == 2 ? plan_2(m, table) : plan_upper(m, table, level);
 }
 
-/* The child stays locked. */
+/* The child stays locked, unless nothing of it was looked at. */
 static inline enum mm_err plan_descend(struct mapping *m, mm_pte_t entry, unsigned level)
 {
     const struct mm_window *window = m->subtree.section.space->vmm->window;
     struct mm_table child = {.frame = mm_pte_phys(entry, level)};
-    enum mm_err err;
+    uint64_t here = m->way.virt;
+    enum mm_err err = MM_ERR_POLICY;
 
+    if ((m->request->prot & ~mm_pte_prot(entry)) == 0)
+        err = mm_table_map(window, child.frame, &child.entry);
+    if (err != MM_OK) {
+        m->stopped = true;
+        return mm_fail(m->fail, err, here, level, entry);
+    }
     mm_table_lock(&m->subtree.section, &child, level - 1);
-    if ((m->request->prot & ~mm_pte_prot(entry)) != 0)
-        return mm_fail(m->fail, MM_ERR_POLICY, m->way.virt, level, entry);
-    err = mm_table_map(window, child.frame, &child.entry);
-    if (err != MM_OK)
-        return mm_fail(m->fail, err, m->way.virt, level, entry);
     err = plan_table(m, child.entry, level - 1);
     mm_table_unmap(window, child.entry);
+    if (m->stopped && m->way.virt == here)
+        mm_table_unlock(&child); /* who unlocks will not come here */
     return err;
 }
 
@@ -419,6 +424,7 @@ static enum mm_err map_in_subtree(struct mapping *m)
     if ((m->request->prot & ~m->subtree.rights) != 0)
         return mm_fail_denied(&m->subtree, first, m->request->prot, m->fail);
     m->tables = 0;
+    m->stopped = false;
     if (m->subtree.level == 1 && m->request->piece_count == 0)
         return map_pages(m);
     leaves_begin(m);
@@ -429,7 +435,10 @@ static enum mm_err map_in_subtree(struct mapping *m)
     if (err == MM_ERR_LIMIT)
         (void)mm_fail(m->fail, err, first, 0, mm_pte_empty());
     if (err != MM_OK) {
-        mm_subtree_unlock_below(&m->subtree, first, m->way.done ? m->way.last : m->way.virt);
+        uint64_t last = m->way.done ? m->way.last : m->way.virt;
+
+        if (!m->stopped || last != first)
+            mm_subtree_unlock_below(&m->subtree, first, last - (m->stopped ? 1 : 0));
         return err;
     }
     way_begin(m);

@@ -19,7 +19,19 @@
 #include "base/report.h"
 #include "change.h"
 
-MM_CHANGE_PASS_DECLARE(protect)
+static enum mm_err protect_1(struct mm_change *change, struct mm_table *table, unsigned rights);
+static enum mm_err protect_2(struct mm_change *change, struct mm_table *table, unsigned rights);
+static enum mm_err protect_upper(struct mm_change *change, struct mm_table *table, unsigned rights,
+                                 unsigned level);
+
+static inline enum mm_err protect_table(struct mm_change *change, struct mm_table *table,
+                                        unsigned rights, unsigned level)
+{
+    if (level == 1)
+        return protect_1(change, table, rights);
+    return level == 2 ? protect_2(change, table, rights)
+                      : protect_upper(change, table, rights, level);
+}
 
 /* The hardware may set marks in the entry until the exchange. */
 static void exchange(mm_pte_t *slot, mm_pte_t before, const struct mm_pte_change *to)
@@ -133,7 +145,23 @@ MM_INLINE enum mm_err protect_level(struct mm_change *change, struct mm_table *t
     return err;
 }
 
-MM_CHANGE_PASS_DEFINE(protect)
+static enum mm_err protect_2(struct mm_change *change, struct mm_table *table, unsigned rights)
+{
+    return protect_level(change, table, rights, 2);
+}
+
+static enum mm_err protect_upper(struct mm_change *change, struct mm_table *table, unsigned rights,
+                                 unsigned level)
+{
+    return protect_level(change, table, rights, level);
+}
+
+enum mm_err mm_protect(struct mm_change *change)
+{
+    struct mm_subtree *subtree = &change->subtree;
+
+    return protect_table(change, &subtree->top, subtree->rights, subtree->level);
+}
 
 enum mm_err mm_space_protect(struct mm_space *space, mm_virt_t virt, uint64_t bytes, uint32_t prot,
                              uint32_t flags, struct mm_gather *gather, struct mm_space_fail *fail)

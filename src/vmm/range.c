@@ -124,7 +124,7 @@ static void look_begin(struct mm_change *change, bool lock)
     change->take = lock;
     change->drop = false;
     change->locked = lock;
-    change->paused = false;
+    change->paused = change->stopped = false;
     change->cut = false;
     change->owned = 0;
     change->budget = lock ? mm_gather_room(change->gather) : MM_PIECE_TABLES;
@@ -150,11 +150,10 @@ static enum mm_err change_locked(struct mm_change *change)
     err = mm_look(change);
     change->cut |= change->owned > MM_GATHER_OWNED - change->gather->owned_count;
     if (err != MM_OK || !change->way.done || change->cut) {
-        /* a table at which the budget ended is not locked */
-        if (!change->paused || change->way.virt != first)
-            mm_subtree_unlock_below(subtree, first,
-                                    change->way.done ? change->way.last
-                                                     : change->way.virt - (change->paused ? 1 : 0));
+        uint64_t last = change->way.done ? change->way.last : change->way.virt;
+
+        if (!change->stopped || last != first)
+            mm_subtree_unlock_below(subtree, first, last - (change->stopped ? 1 : 0));
         mm_subtree_unlock(subtree);
         return err;
     }
@@ -268,7 +267,7 @@ static enum mm_err change_on(struct mm_change *change)
         err = piece_begin(change);
         if (err != MM_OK)
             break;
-        change->paused = false;
+        change->paused = change->stopped = false;
         change->budget = mm_gather_room(change->gather);
         err = change_subtree(change);
         mm_section_end(&change->subtree.section);

@@ -48,6 +48,7 @@ void mm_sections_wait(struct mm_vmm *vmm)
 
     if (vmm->cpu_count == 1)
         return;
+    MM_ASSERT(!mm_section_is_on(vmm));
     mm_fence_full(); /* S2; and who begins with the next epoch has seen what was unlinked */
     now = mm_fetch_add_relaxed_u64(&vmm->epoch, 1) + 1;
     if (!mm_cpuset_read(&vmm->online, vmm->cpu_count, &cpus))

@@ -322,6 +322,8 @@ enum mm_err mm_space_activate(struct mm_space *space)
     cpu = mm_cpu_index();
     if (cpu >= vmm->cpu_count || !mm_cpuset_has(&vmm->online, cpu))
         err = MM_ERR_BAD_ARG;
+    else if (mm_section_is_on(vmm))
+        err = MM_ERR_BUSY; /* who rewrites entries may wait for this CPU's cursor */
     else
         err = load_on(space, mm_vmm_cpu(vmm, cpu)->active, cpu);
     mm_cpu_unguard(guard);
@@ -360,6 +362,8 @@ static enum mm_err space_retire(struct mm_space *space)
 
     if (err != MM_OK)
         return err;
+    if (mm_section_is_on(space->vmm))
+        return MM_ERR_BUSY; /* it would wait for itself */
     if (!mm_compare_swap_acq_rel_u64(&space->holds, &holds, MM_SPACE_CLOSED))
         return (holds & MM_SPACE_CLOSED) != 0 ? MM_ERR_GONE : MM_ERR_BUSY;
     mm_sections_wait(space->vmm); /* calls that hold nothing end, or see CLOSED */

@@ -98,12 +98,13 @@ static enum mm_err edge_step(struct splitting *s, uint64_t virt, uint64_t bounda
     struct mm_subtree *subtree = s->subtree;
     struct mm_vmm *vmm = subtree->section.space->vmm;
     enum mm_err err = mm_subtree_lock(subtree, virt, virt + (MM_FRAME_BYTES - 1), s->fail);
-    unsigned level = subtree->level;
     mm_pte_t *slot;
     mm_pte_t entry;
+    unsigned level;
 
     if (err != MM_OK)
         return err;
+    level = subtree->level;
     slot = &subtree->top.entry[mm_pt_index(mm_virt(virt), level)];
     entry = mm_pte_load(slot);
     *done = level == 1 || !cuts_at(boundary, level) || !mm_pte_is_present(entry) ||

@@ -75,7 +75,8 @@ static void remember(struct mm_subtree *subtree, uint64_t virt)
     struct mm_vmm_cpu *cpu = subtree->section.cpu;
 
     if (!MM_FRAME_STAYS || subtree->level > 2 || subtree->top.tag == NULL ||
-        subtree->rights != MM_PROT_ALL || space->one_lock != 0)
+        (subtree->rights | (mm_pt_kernel_half(mm_virt(virt)) ? MM_PROT_USER : 0u)) != MM_PROT_ALL ||
+        space->one_lock != 0)
         return;
     mm_store_relaxed_u64(&cpu->last.space, 0);
     cpu->last.span = mm_pt_bytes(subtree->level + 1);

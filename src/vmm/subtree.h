@@ -171,6 +171,17 @@ static inline enum mm_err mm_section_begin(struct mm_section *section, struct mm
     return MM_OK;
 }
 
+/* Is this CPU in a section already: under a cursor, or in an NMI? */
+static inline bool mm_section_is_on(const struct mm_vmm *vmm)
+{
+    mm_guard_t guard = mm_cpu_guard();
+    unsigned cpu = mm_cpu_index();
+    bool on = cpu < vmm->cpu_count && mm_load_relaxed_u64(&mm_vmm_cpu(vmm, cpu)->section) != 0;
+
+    mm_cpu_unguard(guard);
+    return on;
+}
+
 /* Wait for all sections on other CPUs that began before. Not in a section. */
 void mm_sections_wait(struct mm_vmm *vmm);
 

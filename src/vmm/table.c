@@ -44,9 +44,17 @@ void mm_table_recount(const struct mm_vmm *vmm, mm_phys_t frame, const mm_pte_t 
                       unsigned level)
 {
     uint16_t *tag = mm_frame_tag(vmm, frame);
+    unsigned word = mm_tag_of(level, mm_table_search(entry, level));
 
-    if (tag != NULL)
-        mm_store_relaxed_u16(tag, mm_tag_of(level, mm_table_search(entry, level)));
+    if (tag == NULL)
+        return;
+    for (unsigned i = 0; level == 1 && i < mm_pt_entries(1); i++) {
+        mm_pte_t leaf = mm_pte_load(&entry[i]);
+
+        if (mm_pte_is_present(leaf) && mm_pte_is_owned(leaf))
+            word |= MM_TAG_OWNED;
+    }
+    mm_store_relaxed_u16(tag, (uint16_t)word);
 }
 
 static bool in_kernel_area(const struct mm_vmm *vmm, uint64_t virt, uint64_t slot_bytes)

@@ -19,7 +19,18 @@
 #include "base/report.h"
 #include "change.h"
 
-MM_CHANGE_PASS_DECLARE(unmap)
+static enum mm_err unmap_1(struct mm_change *change, struct mm_table *table, unsigned rights);
+static enum mm_err unmap_2(struct mm_change *change, struct mm_table *table, unsigned rights);
+static enum mm_err unmap_upper(struct mm_change *change, struct mm_table *table, unsigned rights,
+                               unsigned level);
+
+static inline enum mm_err unmap_table(struct mm_change *change, struct mm_table *table,
+                                      unsigned rights, unsigned level)
+{
+    if (level == 1)
+        return unmap_1(change, table, rights);
+    return level == 2 ? unmap_2(change, table, rights) : unmap_upper(change, table, rights, level);
+}
 
 /* ---- one table ---- */
 
@@ -32,7 +43,8 @@ static inline void unmap_page(struct mm_change *change, mm_pte_t *slot, mm_pte_t
     mm_pte_store(slot, mm_pte_empty());
     if ((gather->flags & MM_GATHER_EVERYTHING) == 0)
         mm_gather_page(gather, virt, MM_FRAME_BYTES);
-    if (mm_pte_is_owned(before) && (gather->flags & MM_GATHER_OWNS) != 0) {
+    if (mm_pte_is_owned(before) && (gather->flags & MM_GATHER_OWNS) != 0 &&
+        gather->owned_count < MM_GATHER_OWNED) { /* always, but for marks that a wild write made */
         gather->owned[gather->owned_count++] = mm_pte_phys(before, 1);
         (void)mm_fetch_add_relaxed_u64(&change->space->frame_count, 0 - UINT64_C(1));
     }
@@ -192,7 +204,23 @@ MM_INLINE enum mm_err unmap_level(struct mm_change *change, struct mm_table *tab
     return err;
 }
 
-MM_CHANGE_PASS_DEFINE(unmap)
+static enum mm_err unmap_2(struct mm_change *change, struct mm_table *table, unsigned rights)
+{
+    return unmap_level(change, table, rights, 2);
+}
+
+static enum mm_err unmap_upper(struct mm_change *change, struct mm_table *table, unsigned rights,
+                               unsigned level)
+{
+    return unmap_level(change, table, rights, level);
+}
+
+enum mm_err mm_unmap(struct mm_change *change)
+{
+    struct mm_subtree *subtree = &change->subtree;
+
+    return unmap_table(change, &subtree->top, subtree->rights, subtree->level);
+}
 
 enum mm_err mm_space_unmap(struct mm_space *space, mm_virt_t virt, uint64_t bytes, uint32_t flags,
                            struct mm_gather *gather, struct mm_space_fail *fail)
