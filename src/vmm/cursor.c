@@ -184,7 +184,9 @@ static enum mm_err map_generally(struct cursor *c, uint64_t virt, uint64_t phys,
 /* Elsewhere, or the first one here. */
 static MM_COLD enum mm_err map_move(struct cursor *c, uint64_t virt, uint64_t phys, uint64_t bytes)
 {
-    enum mm_err err = table_enter(c, virt, bytes);
+    bool small = (c->request.flags & (MM_MAP_SMALL | MM_MAP_OWNED)) != 0;
+    enum mm_err err =
+        small && bytes > MM_FRAME_BYTES ? MM_ERR_BAD_ARG : table_enter(c, virt, bytes);
 
     if (err == MM_OK)
         err = map_allow(c, virt, phys, bytes);
@@ -217,13 +219,13 @@ enum mm_err mm_cursor_map(struct mm_cursor *cursor, mm_virt_t virt, mm_phys_t ph
     if (cursor == NULL || cursor_of(cursor)->space == NULL)
         return MM_ERR_BAD_ARG;
     c = cursor_of(cursor);
+    if (bytes == 0 || ((virt.raw | phys.raw) & (bytes - 1)) != 0)
+        return MM_ERR_BAD_ARG;
     if (c->bytes != bytes || virt.raw - c->first >= c->span || !c->may_map || c->left == 0) {
         err = map_move(c, virt.raw, phys.raw, bytes);
         if (err != MM_OK || !c->may_map || c->bytes == 0)
             return err;
     }
-    if (((virt.raw | phys.raw) & (bytes - 1)) != 0)
-        return MM_ERR_BAD_ARG;
     if (phys.raw >= c->phys_end)
         return MM_ERR_RANGE;
     err = map_here(c, virt.raw, phys.raw);

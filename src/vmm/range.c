@@ -209,10 +209,13 @@ enum mm_err mm_range_split(struct mm_change *change)
 
     do { /* again, if others have made larger pages meanwhile */
         err = edges_prepare(change, &reserve, &tables);
-        if (err != MM_OK)
+        if (err != MM_OK) {
             (void)mm_fail(change->fail, err, change->span.first, 0, mm_pte_empty());
-        else
-            err = edges_try(change, &reserve, tables);
+            break;
+        }
+        if (tables != 0 && mm_gather_has_work(change->gather))
+            mm_gather_flush(change->gather); /* I2: rights of the large page that it waits for */
+        err = edges_try(change, &reserve, tables);
     } while (err == MM_ERR_AGAIN);
     mm_reserve_drop(change->space->vmm, &reserve);
     if (mm_gather_has_work(change->gather))

@@ -245,3 +245,23 @@ TEST(a_page_that_was_granted_a_right_is_split_without_two_sizes_in_a_cpu)
     mm_test_shootdown_hook(NULL, NULL);
     fixture_sound(&fx.kernel);
 }
+
+/* Lowered rights of a large page wait in the gather, and the next call with it splits that page. */
+TEST(a_page_whose_flush_waits_is_flushed_before_it_is_split)
+{
+    const uint64_t virt[] = {LOW};
+    struct mm_gather gather;
+    size_t mixed = 0;
+
+    fixture_start(4, true, 2);
+    CHECK_OK(map(&fx.kernel, LOW, GIB, M2, MM_PROT_RW));
+    touch(virt, 1);
+    mm_test_shootdown_hook(look_for_mixed_sizes, &mixed);
+    mm_gather_begin(&gather, &fx.kernel);
+    CHECK_OK(mm_space_protect(&fx.kernel, mm_virt(LOW), M2, MM_PROT_READ, 0, &gather, NULL));
+    CHECK_OK(mm_space_unmap(&fx.kernel, mm_virt(LOW + K4), K4, 0, &gather, NULL));
+    CHECK_EQ(fake_mixed_entries() + mixed, 0);
+    mm_gather_end(&gather);
+    mm_test_shootdown_hook(NULL, NULL);
+    fixture_sound(&fx.kernel);
+}
