@@ -185,6 +185,7 @@ TEST(vmm_answers_a_million_random_calls_as_a_list_of_pieces_does)
 
     if (__sanitizer_set_death_callback != NULL)
         __sanitizer_set_death_callback(vmm_ops_tell);
+    mm_test_cpus(FAKE_CPUS_MAX); /* they answer the PMM, which asks for what they have in stock */
     skip_read();
     vmm_ops_verbose(number_of("MM_SOAK_TELL", 0) != 0);
     round_number = number_of("MM_SOAK_ROUND", 0);

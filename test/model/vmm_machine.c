@@ -12,7 +12,6 @@
  */
 #include <string.h>
 
-#include "mm_mmu.h"
 #include "vmm_ops_internal.h"
 
 #define RAM_START     UINT64_C(0x100000)
@@ -119,8 +118,11 @@ static void cpus_build(void)
 
 static void places_build(void)
 {
+    struct mm_layout layout;
+
+    mm_layout_default(&layout);
     machine.place[0] = UINT64_C(0x8000000000) >> MM_FRAME_SHIFT; /* slots 0 and 1 of 4 levels */
-    machine.place[1] = (MM_PORT_KERNEL_AREA + UINT64_C(0x8000000000)) >> MM_FRAME_SHIFT;
+    machine.place[1] = (layout.kernel_area.start.raw + UINT64_C(0x8000000000)) >> MM_FRAME_SHIFT;
     machine.place[2] = UINT64_C(0xffffa00000000000) >> MM_FRAME_SHIFT;
     machine.place[3] = UINT64_C(0xffffffffc0000000) >> MM_FRAME_SHIFT; /* ends at 2^64 */
     machine.places = PLACES_MAX;
@@ -152,8 +154,9 @@ static void pmm_build(void)
 /* Tables for these slots are there from the start, and stay. */
 static void area_kept(void)
 {
-    uint64_t first = MM_PORT_KERNEL_AREA >> MM_FRAME_SHIFT;
-    uint64_t last = (MM_PORT_KERNEL_AREA + (MM_PORT_KERNEL_AREA_BYTES - 1)) >> MM_FRAME_SHIFT;
+    const struct mm_virt_range *area = &machine.vmm.layout.kernel_area;
+    uint64_t first = area->start.raw >> MM_FRAME_SHIFT;
+    uint64_t last = (area->start.raw + (area->bytes - 1)) >> MM_FRAME_SHIFT;
     struct model_space *model = &machine.model[0];
 
     for (unsigned slot = model_slot(model, first); slot <= model_slot(model, last); slot++)
