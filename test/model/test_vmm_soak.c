@@ -22,6 +22,7 @@
 #define OPS       1000000u
 #define ROUND_OPS 4000u
 #define TRIES     600u /* runs of the round to make a failure small, a tenth of a second each */
+#define TOLD_MAX  200u /* operations; of more only the last ones are */
 
 /* Of the sanitizers' runtime, if there is one. */
 extern void __sanitizer_set_death_callback(void (*callback)(void)) __attribute__((weak));
@@ -93,7 +94,7 @@ static bool fails(uint64_t ops)
 }
 
 /* Leave out whole stretches first, then single operations. */
-static void make_small(uint64_t ops)
+static unsigned make_small(uint64_t ops)
 {
     uint64_t left = number_of("MM_SOAK_SMALL", TRIES);
     unsigned kept = 0;
@@ -115,6 +116,7 @@ static void make_small(uint64_t ops)
     for (uint64_t i = 0; i < ops; i++)
         kept += (skip[i / 8] >> i % 8 & 1) == 0 ? 1 : 0;
     fprintf(stderr, "it still fails with %u of %llu operations:\n", kept, (unsigned long long)ops);
+    return kept;
 }
 
 /* ---- the test ---- */
@@ -145,8 +147,7 @@ static void again(void)
     if (number_of("MM_SOAK_SMALL", 1) == 0 || number_of("MM_SOAK_TELL", 0) != 0)
         return;
     fprintf(stderr, "made smaller: a minute or two\n");
-    make_small(round_ops);
-    vmm_ops_verbose(true);
+    vmm_ops_verbose(make_small(round_ops) <= TOLD_MAX);
     vmm_ops_round(round_seed(), round_ops, skip, &result, last_failed);
 }
 
@@ -173,6 +174,7 @@ static void round_run(uint64_t ops, struct vmm_ops_result *result)
         told();
         vmm_ops_tell();
         (void)snprintf(line, sizeof line, "%s", mm_test_machine());
+        fprintf(stderr, "%s\n", line);
         failed(__FILE__, __LINE__, line);
     }
     vmm_ops_round(round_seed(), ops, skip, result, failed);

@@ -121,7 +121,7 @@ void ops_access(unsigned cpu, uint64_t page)
     const struct model_piece *piece = model_at(&machine.model[space], page);
     mm_virt_t virt = mm_virt_add(ops_virt(page), page % 512 * 8);
     uint64_t value = (page * 4 + space) * UINT64_C(0x9e3779b97f4a7c15) | 1;
-    enum how how = (enum how)ops_below(4);
+    enum how how = ops_one_in(4) ? (enum how)ops_below(4) : (enum how)ops_below(2);
     struct fake_access got;
 
     if (space == 0 && !ops_kernel_half(page) && machine.loaded[cpu] != 0)

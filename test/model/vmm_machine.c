@@ -46,8 +46,9 @@ static void foreign_leaf(uint64_t page, uint64_t frame, unsigned level)
         }
         table = *slot & ~UINT64_C(0xfff);
     }
-    foreign(table)[page >> 9 * (level - 1) & 511] =
-        frame << MM_FRAME_SHIFT | 3 | (level > 1 ? 0x80 : 0) | (high ? 0x100 : 0);
+    foreign(table)[page >> 9 * (level - 1) & 511] = frame << MM_FRAME_SHIFT | 3 |
+                                                    (level > 1 ? 0x80 : 0) |
+                                                    (high || machine.low_global ? 0x100 : 0);
 }
 
 static void foreign_map(uint64_t page, uint64_t pages, uint64_t frame, unsigned level)
@@ -55,7 +56,8 @@ static void foreign_map(uint64_t page, uint64_t pages, uint64_t frame, unsigned 
     struct model_piece piece = {.first = page,
                                 .pages = pages,
                                 .frame = frame,
-                                .prot = MM_PROT_READ | MM_PROT_WRITE | MM_PROT_EXEC};
+                                .prot = MM_PROT_READ | MM_PROT_WRITE | MM_PROT_EXEC,
+                                .global = !ops_kernel_half(page) && machine.low_global};
 
     for (uint64_t i = 0; i < pages; i += model_leaf_pages(level))
         foreign_leaf(page + i, frame + i, level);
@@ -206,6 +208,7 @@ void ops_machine_build(void)
     cpus_build();
     walkers_build();
     machine.adopted = ops_one_in(4);
+    machine.low_global = ops_one_in(2);
     fake_frames_init(&machine.frames, mm_phys(RAM_START), RAM_FRAMES);
     machine.frames.untagged = machine.untagged = ops_one_in(4);
     places_build();

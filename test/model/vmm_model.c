@@ -80,7 +80,8 @@ static void insert(struct model_space *space, uint32_t at, const struct model_pi
 static bool continues(const struct model_piece *a, const struct model_piece *b)
 {
     return end_of(a) == b->first && a->frame + a->pages == b->frame && a->prot == b->prot &&
-           a->type == b->type && a->level == b->level && a->owned == b->owned;
+           a->type == b->type && a->level == b->level && a->owned == b->owned &&
+           a->global == b->global;
 }
 
 /* M1, among the pieces of [first, end) and their neighbours. */

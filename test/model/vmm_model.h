@@ -28,6 +28,7 @@ struct model_piece {
     uint8_t type;
     uint8_t level; /* of the leaves: 1 = 4 KiB */
     bool owned;
+    bool global; /* the loader's mark on its pages in the lower half */
 };
 
 struct model_space {

@@ -102,7 +102,7 @@ static const struct {
     void (*run)(void);
     uint8_t growing, shrinking; /* of 256 each */
 } operation[] = {
-    {"map", op_map, 52, 14},
+    {"map", op_map, 51, 14},
     {"map pieces", op_map_pieces, 14, 5},
     {"map owned", op_map_owned, 5, 3},
     {"map (wrong request)", op_map_wrong, 4, 4},
@@ -110,7 +110,7 @@ static const struct {
     {"map by cursor", op_cursor_map, 12, 5},
     {"unmap", op_unmap, 18, 56},
     {"unmap much", op_unmap_many, 1, 6},
-    {"protect", op_protect, 20, 26},
+    {"protect", op_protect, 20, 25},
     {"unmap or protect (wrong)", op_change_wrong, 3, 3},
     {"gather", op_gathered, 8, 16},
     {"harvest", op_harvest, 10, 10},
@@ -120,6 +120,7 @@ static const struct {
     {"query", op_query, 8, 8},
     {"translate", op_translate, 12, 12},
     {"activate", op_activate, 5, 5},
+    {"restart", op_restart, 1, 1},
     {"create", op_create, 2, 1},
     {"destroy", op_destroy, 1, 2},
     {"limit", op_limit, 4, 4},
@@ -156,8 +157,6 @@ static void operation_run(void)
     fake_cpu_set(cpu);
     *record = (struct vmm_ops_record){
         .op = machine.op, .name = operation[i].name, .cpu = cpu, .fail_after = -1};
-    if (verbose)
-        tell(record);
     operation[i].run();
     machine.frames.fail_after = -1;
     record->done = true;

@@ -36,7 +36,7 @@ void vmm_ops_round(uint64_t seed, uint64_t ops, const uint8_t *skip, struct vmm_
 /* The last operations in words, on stderr: for failures that the interpreter does not see. */
 void vmm_ops_tell(void);
 
-/* Tell each operation as it begins. */
+/* Tell each operation when it is done. */
 void vmm_ops_verbose(bool on);
 
 #endif

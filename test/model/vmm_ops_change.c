@@ -213,7 +213,8 @@ static enum mm_err stretch_predict(const struct extent *e, unsigned level, uint6
         if (model_first_mapped(model, page, page + part) == page + part)
             return MM_ERR_NOT_FOUND;
         if (piece == NULL || piece->level != level - 1 || piece->owned ||
-            piece->prot != head->prot || piece->type != head->type || frame % e->pages != 0 ||
+            piece->prot != head->prot || piece->type != head->type ||
+            piece->global != head->global || frame % e->pages != 0 ||
             piece->frame + (page - piece->first) != frame + (page - e->first))
             return MM_ERR_EXISTS;
     }

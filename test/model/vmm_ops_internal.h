@@ -41,7 +41,7 @@ struct machine {
     uint64_t pmm_free; /* at the start */
     struct dirty_page dirty[DIRTY_MAX];
     unsigned cpus, levels, leaf_levels, foreign_tables;
-    bool adopted, frozen, untagged, tce;
+    bool adopted, low_global, frozen, untagged, tce;
     int64_t tables_left; /* that the source gives before it refuses one; -1: it does not */
     uint64_t tables_of[SPACES], owned_of[SPACES]; /* by the models, as last summed up */
     const char *schedule;
@@ -164,6 +164,7 @@ void op_touch(void);
 void op_query(void);
 void op_translate(void);
 void op_activate(void);
+void op_restart(void);
 void op_create(void);
 void op_destroy(void);
 void op_limit(void);

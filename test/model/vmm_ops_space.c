@@ -12,6 +12,15 @@
 
 #include "vmm_ops_internal.h"
 
+static void compare_loaded(unsigned space)
+{
+    struct mm_cpuset on;
+
+    mm_space_loaded_on(&machine.space[space], &on);
+    for (unsigned cpu = 0; cpu < machine.cpus; cpu++)
+        OPS_EQ(on.bits[0] >> cpu & 1, machine.loaded[cpu] == space);
+}
+
 void op_activate(void)
 {
     unsigned cpu = fake_cpu_current(), space = (unsigned)ops_below(SPACES);
@@ -23,9 +32,33 @@ void op_activate(void)
         OPS_CHECK(err == MM_ERR_GONE || err == MM_ERR_BAD_ARG); /* BAD_ARG: never made */
         return;
     }
+    for (unsigned i = 0; i < 3;
+         i++) /* what it has cached must not outlive the way to another space */
+        ops_access(cpu, ops_page(machine.loaded[cpu]));
     OPS_EQ(mm_space_activate(&machine.space[space]), MM_OK);
     machine.loaded[cpu] = space;
+    if (fake_stale_entries() != 0)
+        vmm_ops_failed(__FILE__, __LINE__, fake_stale_why(), 0, 0);
     OPS_CHECK(mm_space_current(&machine.vmm) == &machine.space[space]);
+    for (unsigned i = 0; i < SPACES; i++)
+        if (machine.lives[i])
+            compare_loaded(i);
+}
+
+/* A CPU goes off-line and comes back. */
+void op_restart(void)
+{
+    unsigned cpu = fake_cpu_current();
+
+    fake_interrupts(false);
+    OPS_EQ(mm_cpu_exit(&machine.vmm, cpu), MM_OK);
+    fake_cpu_off(cpu);
+    OPS_CHECK(mm_space_current(&machine.vmm) == NULL);
+    OPS_EQ(mm_cpu_init(&machine.vmm, cpu), MM_OK);
+    OPS_EQ(mm_space_activate(&machine.space[0]), MM_OK);
+    fake_interrupts(true);
+    machine.loaded[cpu] = 0;
+    compare_loaded(0);
 }
 
 /* What the kernel has in its half is fixed from the first user space on. */
