@@ -148,6 +148,10 @@ static void again(void)
         return;
     fprintf(stderr, "made smaller: a minute or two\n");
     vmm_ops_verbose(make_small(round_ops) <= TOLD_MAX);
+    if (setjmp(*mm_test_machine_expect()) != 0) {
+        vmm_ops_tell();
+        mm_test_failed(__FILE__, __LINE__, mm_test_machine());
+    }
     vmm_ops_round(round_seed(), round_ops, skip, &result, last_failed);
 }
 
