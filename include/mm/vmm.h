@@ -256,9 +256,9 @@ MM_NODISCARD enum mm_err mm_space_adopt(struct mm_vmm *vmm, struct mm_space *spa
  * Free all tables of a space; what they mapped is not touched. May wait.
  *
  * It is refused, and nothing has changed, while somebody still needs the space: a CPU that has it
- * loaded, an unmap, protect or query that has begun (here or on another CPU, perhaps waiting there
- * for a flush), a gather between mm_gather_begin() and mm_gather_end(), and for the kernel space
- * each user space. What comes after the answer MM_OK gets MM_ERR_GONE, until the struct is used
+ * loaded, a call on a long range that has begun, a map that takes tables (here or on another CPU), a
+ * cursor, a gather between mm_gather_begin() and mm_gather_end(), and for the kernel space each user
+ * space. Short calls that have begun it waits for. Under a cursor of any space it is refused, too. What comes after the answer MM_OK gets MM_ERR_GONE, until the struct is used
  * for something else: from then on nobody may use it as this space.
  *
  * Returns  MM_OK | MM_ERR_BUSY (see above) | MM_ERR_GONE
