@@ -70,16 +70,17 @@ static enum mm_err start_pmm(struct start *s)
     err = mm_pmm_meta_bytes(&config, &config.meta_bytes);
     if (err != MM_OK)
         return start_note(s, err, "cannot size the metadata of the PMM", 0);
-    request.bytes = config.meta_bytes;
+    request.bytes = config.meta_bytes + s->cpu_count * sizeof(struct mm_vmm_cpu);
     err = mm_memmap_take(&mm->map, &request, &meta);
     if (err == MM_OK)
-        err = mm_window_find(&mm->window, meta, config.meta_bytes, &config.meta);
+        err = mm_window_find(&mm->window, meta, request.bytes, &config.meta);
     if (err != MM_OK)
         return start_note(s, err, "no room inside the window for the metadata of the PMM",
                           config.meta_bytes);
     err = mm_pmm_init(&mm->pmm, &config);
     if (err != MM_OK)
         return start_note(s, err, "cannot build the PMM", meta.raw);
+    mm_vmm_set_cpus(&mm->vmm, (struct mm_vmm_cpu *)((char *)config.meta + config.meta_bytes));
     mm->pages = (struct mm_direct_pages){&mm->pmm, &mm->window};
     frames = mm_start_frame_source(&mm->pages);
     mm_vmm_set_sources(&mm->vmm, &frames, &mm->pmm);

@@ -6,6 +6,7 @@
 
 #include <stdint.h>
 
+#define MSR_PAT   0x277u
 #define MSR_EFER  0xc0000080u
 #define CR4_LA57  (UINT64_C(1) << 12)
 #define CR0_WP    (UINT64_C(1) << 16)

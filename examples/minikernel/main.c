@@ -3,8 +3,9 @@
  *
  * Map, demonstration, self-tests, whose last line is "N of N passed"; then the machine is switched
  * off with the verdict. Words on the command line: `demo` leaves the self-tests out, `interactive`
- * has a prompt in their place, `fault` ends with a page fault and its report, `adopt` makes libmm go
- * on with the boot code's page tables.
+ * has a prompt in their place, `fault` ends with a page fault and its report, `tables` makes mappings
+ * to be looked at from outside. `adopt` makes libmm go on with the boot code's page tables, and
+ * `levels=5` makes these, and then libmm's, five levels deep.
  */
 #include <stdint.h>
 
@@ -19,6 +20,7 @@
 #include "prompt.h"
 #include "selftest.h"
 #include "serial.h"
+#include "tables.h"
 #include "timer.h"
 
 #define WATCHDOG_SECONDS 120
@@ -46,6 +48,9 @@ void kernel_main(uint32_t magic, uint32_t info_phys)
     if (memory_has_word("interactive")) {
         timer_watchdog(0);
         prompt_run();
+    } else if (memory_has_word("tables")) {
+        timer_watchdog(0);
+        tables_run();
     } else if (!memory_has_word("demo")) {
         passed &= selftest_run_all(!memory_has_word("adopt"));
     }

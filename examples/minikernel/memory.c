@@ -130,6 +130,7 @@ static void print_range(const struct mm_mem_range *range)
 void memory_print_map(void)
 {
     struct mm_memmap_totals totals;
+    struct mm_pmm_stats stats;
 
     kprintf("memory map (%u ranges, from %u entries):\n", mm_default.map.count,
             mm_default.boot.map_entries);
@@ -139,7 +140,9 @@ void memory_print_map(void)
     kprintf("  usable %lu KiB, of these free %lu KiB (%lu KiB below 1 MiB); all RAM %lu KiB\n",
             totals.usable_bytes / 1024, totals.free_bytes / 1024, totals.low_bytes / 1024,
             totals.ram_bytes / 1024);
-    kprintf("frames: %lu managed, %lu free\n", pmm_total_count(), pmm_free_count());
+    mm_pmm_get_stats(&mm_default.pmm, &stats);
+    kprintf("frames: %lu managed, %lu free, %lu with tables of the PMM\n", stats.managed_frames,
+            stats.free_frames, stats.side_frames);
 }
 
 bool memory_has_word(const char *word)

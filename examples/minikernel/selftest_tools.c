@@ -13,6 +13,7 @@
 
 #include "fault.h"
 #include "idt.h"
+#include "walk.h"
 
 uint64_t test_retired[2];
 
@@ -140,6 +141,15 @@ void test_protect(uint64_t virt, uint64_t bytes, uint32_t prot)
 {
     CHECK_EQUAL(mm_space_protect(&mm_default.kernel, mm_virt(virt), bytes, prot, 0, NULL, NULL),
                 MM_OK);
+}
+
+unsigned test_tables_missing(uint64_t virt)
+{
+    struct walk walk;
+
+    walk_tables(virt, &walk);
+    CHECK(!walk.mapped && !walk.unreachable);
+    return walk.last - 1;
 }
 
 static void check_fault(const struct fault_seen *seen, uint64_t virt, uint64_t code)

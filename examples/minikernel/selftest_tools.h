@@ -60,6 +60,10 @@ void test_map(uint64_t virt, uint64_t phys, uint64_t bytes, uint32_t prot);
 void test_unmap(uint64_t virt, uint64_t bytes);
 void test_protect(uint64_t virt, uint64_t bytes, uint32_t prot);
 
+/* Tables that a page at `virt`, where nothing is mapped, would need: depends on the number of levels,
+ * and on what the boot code has mapped where its tables are adopted. */
+unsigned test_tables_missing(uint64_t virt);
+
 /* Any space. */
 void test_map_in(struct mm_space *space, uint64_t virt, uint64_t phys, uint64_t bytes,
                  uint32_t prot);

@@ -7,6 +7,7 @@
  */
 #include "cpu.h"
 #include "fault.h"
+#include "memory.h"
 #include "selftest_tools.h"
 #include "snapshot.h"
 #include "walk.h"
@@ -46,6 +47,45 @@ static void check_mapped(uint64_t virt, uint64_t phys, uint32_t prot)
     CHECK_EQUAL(walk.write, (prot & MM_PROT_WRITE) != 0);
     CHECK_EQUAL(walk.execute, (prot & MM_PROT_EXEC) != 0);
     check_agreement(virt);
+}
+
+static unsigned vmm_levels(void)
+{
+    return mm_default.vmm.paging.levels;
+}
+
+/* Maps a page at one edge of what so many levels can translate, and the page beyond it: refused. */
+static void check_edge(uint64_t inside, uint64_t outside, uint64_t frame)
+{
+    test_map(inside, frame, MM_FRAME_BYTES, MM_PROT_READ);
+    check_mapped(inside, frame, MM_PROT_READ);
+    CHECK_EQUAL(test_read(inside), test_direct(frame)[0]);
+    test_unmap(inside, MM_FRAME_BYTES);
+    CHECK_EQUAL(test_try_map(outside, frame, MM_FRAME_BYTES, MM_PROT_READ), MM_ERR_RANGE);
+    CHECK_EQUAL(mm_space_translate(KERNEL, mm_virt(outside), &(struct mm_translation){0}, NULL),
+                MM_ERR_RANGE);
+}
+
+/* boot.S has set what the command line asks for; libmm must have read it from CR4, since the CPU
+ * may be able to do more. */
+SELFTEST(vmm_levels_are_what_was_asked)
+{
+    const unsigned asked = memory_has_word("levels=5") ? 5 : 4;
+    const uint64_t half = UINT64_C(1) << (12 + 9 * asked - 1); /* bytes of either half */
+    uint64_t frame = test_frame();
+    struct mm_walk_step steps[MM_WALK_STEPS];
+
+    CHECK_EQUAL(read_cr4() & CR4_LA57 ? 5 : 4, asked);
+    CHECK_EQUAL(vmm_levels(), asked);
+    CHECK(mm_space_walk(KERNEL, mm_virt((uintptr_t)&selftest_run_all), steps) > 0);
+    CHECK_EQUAL(steps[0].level, asked);
+    CHECK_EQUAL(steps[0].table.raw, KERNEL->root.raw);
+    test_direct(frame)[0] = asked;
+    snapshot_take(&snapshot_before);
+    check_edge(half - MM_FRAME_BYTES, half, frame);
+    check_edge(0 - half, 0 - half - MM_FRAME_BYTES, frame);
+    CHECK(snapshot_unchanged());
+    test_free(frame, 1);
 }
 
 SELFTEST(vmm_maps_in_both_halves)
@@ -186,6 +226,7 @@ SELFTEST(vmm_keeps_small_pages_when_asked)
 SELFTEST(vmm_frees_tables_that_become_empty)
 {
     struct mm_space_stats before, during, after;
+    unsigned tables = test_tables_missing(TEST_LOW);
     uint64_t frame = test_frame();
 
     mm_space_get_stats(KERNEL, &before);
@@ -193,7 +234,8 @@ SELFTEST(vmm_frees_tables_that_become_empty)
     for (uint64_t i = 0; i < 8; i++) /* a table of its own for each page */
         test_map(TEST_LOW + i * 2 * MIB, frame, MM_FRAME_BYTES, MM_PROT_READ);
     mm_space_get_stats(KERNEL, &during);
-    CHECK_EQUAL(during.tables, before.tables + 8 + 2);
+    CHECK_EQUAL(during.tables,
+                before.tables + tables + 7); /* a level-1 table for each of the others */
     CHECK_EQUAL(during.mapped_frames, before.mapped_frames + 8);
     for (uint64_t i = 0; i < 8; i++)
         test_unmap(TEST_LOW + i * 2 * MIB, MM_FRAME_BYTES);
@@ -291,26 +333,34 @@ static bool scarce_owns(void *context, mm_phys_t frame)
     return !scarce.real.owns || scarce.real.owns(scarce.real.context, frame);
 }
 
+static enum mm_err scarce_tag(void *context, mm_phys_t frame, uint16_t **out)
+{
+    (void)context;
+    return scarce.real.tag(scarce.real.context, frame, out);
+}
+
 SELFTEST(vmm_fails_whole_at_every_table)
 {
-    struct mm_frame_source source = {scarce_alloc, scarce_free, scarce_owns, NULL};
+    struct mm_frame_source source = {scarce_alloc, scarce_free, scarce_owns, scarce_tag, NULL};
     uint64_t virt = TEST_LOW + 1024 * MIB - 4 * MM_FRAME_BYTES; /* crosses two level-3 slots */
     uint64_t run = test_run(8);
     enum mm_err err = MM_ERR_NO_MEMORY;
+    unsigned tables = test_tables_missing(virt) + 2; /* one of levels 2 and 1 in either slot */
     unsigned failures = 0;
 
     scarce.real = mm_default.vmm.tables;
     snapshot_take(&snapshot_before);
     for (; err == MM_ERR_NO_MEMORY && failures < 20; failures++) {
+        scarce.until_failure = UINT32_MAX;
+        mm_vmm_set_sources(&mm_default.vmm, &source, &mm_default.pmm); /* takes one, to see */
         scarce.until_failure = failures;
-        mm_vmm_set_sources(&mm_default.vmm, &source, &mm_default.pmm);
         err = test_try_map(virt, run, 8 * MM_FRAME_BYTES, MM_PROT_READ);
         mm_vmm_set_sources(&mm_default.vmm, &scarce.real, &mm_default.pmm);
         if (err == MM_ERR_NO_MEMORY)
             CHECK(snapshot_unchanged());
     }
     CHECK_EQUAL(err, MM_OK);
-    CHECK(failures >= 5 + 1); /* one level-3, two level-2 and two level-1 tables are needed */
+    CHECK_EQUAL(failures, tables + 1);
     test_unmap(virt, 8 * MM_FRAME_BYTES);
     CHECK(snapshot_unchanged());
     test_free(run, 8);

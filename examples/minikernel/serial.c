@@ -3,7 +3,8 @@
  *
  * Problem     The kernel must be heard before it has memory, interrupts or a display.
  * Idea        A 16550 needs seven register writes; after that one status bit says "send more".
- * Invariants  None: the device holds all state.
+ * Invariants  What a reader takes within a second is not lost; a device that is stuck for longer
+ *             stops the kernel once, not for each byte.
  * Locking     None. A trap may print in the middle of a line; the lines mix, nothing breaks.
  * Cost        One port read and one write per byte.
  * Rejected    An interrupt-driven queue: the panic path would have to drain it by polling anyway.
@@ -17,10 +18,12 @@
 #define COM1          0x3f8
 #define LINE_CONTROL  (COM1 + 3)
 #define LINE_STATUS   (COM1 + 5)
-#define STATUS_DATA   0x01u   /* a received byte waits */
-#define STATUS_READY  0x20u   /* the transmitter takes another byte */
-#define DIVISOR_LATCH 0x80u   /* the first two registers become the divisor */
-#define POLL_LIMIT    100000u /* some 0.1 s: a missing or stuck device must not stop the kernel */
+#define STATUS_DATA   0x01u     /* a received byte waits */
+#define STATUS_READY  0x20u     /* the transmitter takes another byte */
+#define DIVISOR_LATCH 0x80u     /* the first two registers become the divisor */
+#define POLL_LIMIT    50000000u /* QEMU: 30 ns each, and its reader may be busy for a second */
+
+static bool stuck; /* the last byte was not taken in time */
 
 void serial_init(void)
 {
@@ -33,13 +36,20 @@ void serial_init(void)
     port_write8(COM1 + 4, 0x03);     /* DTR, RTS */
 }
 
+/* Once stuck, the device is asked once for each byte, until it takes one. */
+static void wait_until_ready(void)
+{
+    unsigned polls = stuck ? POLL_LIMIT : 0;
+
+    while (!(port_read8(LINE_STATUS) & STATUS_READY) && polls++ < POLL_LIMIT)
+        ;
+    stuck = polls > POLL_LIMIT;
+}
+
 void serial_write(const char *text, size_t bytes)
 {
     for (size_t i = 0; i < bytes; i++) {
-        unsigned polls = 0;
-
-        while (!(port_read8(LINE_STATUS) & STATUS_READY) && ++polls < POLL_LIMIT)
-            ;
+        wait_until_ready();
         port_write8(COM1, (uint8_t)text[i]);
     }
 }

@@ -484,6 +484,11 @@ struct mm_frame_source {
     void (*free)(void *context, mm_phys_t frame);
     /* Is this frame one of ours? Frames that are not are never freed. NULL = always. */
     bool (*owns)(void *context, mm_phys_t frame);
+    /* 16 bits of the caller's for a frame from here, 0 when it is handed out and again when it comes
+     * back: page tables count their entries there. What was answered once holds until the frame is
+     * given back, and asking again cannot fail. MM_OK | MM_ERR_NOT_FOUND (this frame has none)
+     * | MM_ERR_NO_MEMORY | ... NULL = there are none: tables are then searched for entries. */
+    enum mm_err (*tag)(void *context, mm_phys_t frame, uint16_t **out);
     void *context;
 };
 

@@ -16,9 +16,10 @@
  * with interrupts off may want. While only one CPU is in use they never wait and are allowed in
  * interrupt handlers too.
  *
- * Context of all calls unless said otherwise: thread, interrupt or page fault, not NMI; one lock
- * per space with interrupts off. mm_space_map() holds it for the whole call, unmap, protect and
- * query for pieces of at most 64 tables.
+ * Context of all calls unless said otherwise: thread, interrupt or page fault; from an NMI that hits
+ * another call they answer MM_ERR_BUSY. A call locks the tables of its range, with interrupts off: map
+ * all of them at once, unmap and protect at most 64 at a time, query none. Calls on different tables do
+ * not wait for each other. Each of these pieces happens at one instant to all others.
  *
  * Every call that takes a space, those without a lock included: one that was destroyed answers
  * MM_ERR_GONE, one that was never made MM_ERR_BAD_ARG if it is zeroed, as NULL does (mm/error.h). A
@@ -63,8 +64,23 @@ struct mm_layout {
 
 struct mm_space;
 
+/* What the VMM knows of one CPU: a cache line that only that CPU writes, but for last.space, which
+ * others clear. */
+struct mm_vmm_cpu {
+    uint64_t section;        /* (A) 0, or the epoch in which a call on this CPU began */
+    struct mm_space *active; /* (A) the space that is loaded */
+    struct {
+        uint64_t space;    /* (A) its address; 0: none */
+        uint64_t first;    /* address that its first entry covers */
+        uint64_t removals; /* of the space, then */
+        void *entry;
+        uint16_t *tag;
+        uint64_t span; /* bytes that the table covers: of level 1 or 2 */
+    } last;            /* the table that was locked last here: used in sections only */
+};
+
 struct mm_vmm {
-    struct mm_frame_source tables;  /* (L of the space in use) */
+    struct mm_frame_source tables;  /* (C) used without a lock of libmm */
     const struct mm_window *window; /* (C) */
     struct mm_pmm *pmm;      /* (C) where mm_gather_frames() gives frames back; may be NULL */
     struct mm_space *kernel; /* (C) space whose upper half the others share */
@@ -72,12 +88,16 @@ struct mm_vmm {
     struct mm_paging paging; /* (C) */
     uint32_t cpu_count;      /* (C) */
     uint32_t state;
-    struct mm_cpuset online;              /* (A) CPUs that called mm_cpu_init() */
-    struct mm_space *active[MM_CPUS_MAX]; /* (A) space loaded on each CPU */
-    uint64_t shootdowns;                  /* (A) batches sent to other CPUs */
-    uint64_t full_flushes;                /* (A) batches that flushed everything */
-    uint64_t user_spaces;                 /* (L of the kernel space) user spaces that live */
-    const void *unused[7];
+    struct mm_vmm_cpu *cpu;  /* (C) one for each CPU, lent; or `one` */
+    uint64_t cpu_mask;       /* (C) of indexes into it */
+    struct mm_vmm_cpu one;   /* of a kernel with one CPU */
+    struct mm_cpuset online; /* (A) CPUs that called mm_cpu_init() */
+    uint64_t shootdowns;     /* (A) batches sent to other CPUs */
+    uint64_t full_flushes;   /* (A) batches that flushed everything */
+    uint64_t user_spaces;    /* (A) user spaces that live */
+    uint64_t before_epoch[7];
+    uint64_t epoch; /* (A) grows when tables or frames wait for walks that began before */
+    uint64_t after_epoch[7];
 };
 
 struct mm_vmm_config {
@@ -86,6 +106,8 @@ struct mm_vmm_config {
     const struct mm_layout *layout; /* copied; NULL = mm_layout_default() */
     struct mm_pmm *pmm;             /* may be NULL: see mm_vmm_set_sources() */
     uint32_t cpu_count;             /* 1 to MM_CPUS_MAX */
+    struct mm_vmm_cpu *cpu; /* `cpu_count` of them, lent for the life of the VMM, best aligned to 64
+                             * bytes. NULL: one CPU, until mm_vmm_set_cpus() */
 };
 
 /*
@@ -106,14 +128,22 @@ MM_NODISCARD static inline enum mm_err mm_vmm_init(struct mm_vmm *vmm,
 
 /* Change where table frames come from and where gathers give frames back: at start-up, from the
  * early allocator to the PMM, right after mm_pmm_init() (which ends early allocation: until then
- * calls that need a table fail with MM_ERR_BUSY). Frames that `tables.owns` denies are never freed.
- * A source without alloc or free is ignored. Context: no other call on this VMM at the same time.
+ * calls that need a table fail with MM_ERR_BUSY). Frames without a tag that `tables.owns` denies are never freed.
+ * A source without alloc or free is ignored. The tables of the kernel space are counted into the new
+ * source's tags; while there are user spaces, old and new source must have the same tags. A frame is taken and given
+ * back, to see. Context: no
+ * other call on this VMM at the same time.
  */
 void mm_vmm_set_sources(struct mm_vmm *vmm, const struct mm_frame_source *tables,
                         struct mm_pmm *pmm);
 
 /* The same for the window, when the direct map becomes usable. Context: as above. */
 void mm_vmm_set_window(struct mm_vmm *vmm, const struct mm_window *window);
+
+/* Lend what a CPU each needs, `cpu_count` of them, for the life of the VMM, before a second CPU is
+ * prepared. For those who have no memory to lend at mm_vmm_init(). Context: no other call on this VMM at
+ * the same time. */
+void mm_vmm_set_cpus(struct mm_vmm *vmm, struct mm_vmm_cpu *cpu);
 
 /* The port's default layout for the paging mode this CPU runs in: x86_64 has the direct map at
  * 0xffff900000000000 and the kernel area of 1 TiB at 0xffffe00000000000. */
@@ -131,8 +161,8 @@ void mm_layout_default(struct mm_layout *out);
  * meaning where that has no duplicates, and what the Limine protocol promises. An adopted root must
  * agree with that.
  *
- * Returns  MM_OK | MM_ERR_BAD_ARG (cpu) | MM_ERR_CPU (a required feature is missing, or one that
- *          the boot CPU has)
+ * Returns  MM_OK | MM_ERR_BAD_ARG (cpu, or a second one and nothing lent for it: mm_vmm_set_cpus())
+ *          | MM_ERR_CPU (a required feature is missing, or one that the boot CPU has)
  * Context  the CPU itself, interrupts off
  */
 MM_NODISCARD enum mm_err mm_cpu_init(struct mm_vmm *vmm, unsigned cpu);
@@ -162,18 +192,21 @@ enum mm_err mm_cpu_exit(struct mm_vmm *vmm, unsigned cpu);
 
 /* Place it anywhere; it may be reused after mm_space_destroy(). Only src/vmm touches the fields. */
 struct mm_space {
-    struct mm_lock lock;
-    struct mm_vmm *vmm;     /* (C) */
-    mm_phys_t root;         /* (C) */
-    uint32_t flags;         /* (C) MM_SPACE_* */
-    uint32_t state;         /* (L) */
-    struct mm_cpuset cpus;  /* (A) CPUs that may hold translations of this space */
-    uint64_t table_count;   /* (L) tables of this space, root included, shared ones not */
-    uint64_t table_limit;   /* (L) 0 = none */
-    uint64_t mapped_frames; /* (L) 4 KiB pages mapped in what is this space's own */
-    uint64_t leaf_count[3]; /* (L) of them, leaves of level 1, 2, 3 */
-    uint64_t holds; /* (A) what keeps it from being destroyed; the top bit: it is destroyed */
-    const void *unused[4];
+    struct mm_vmm *vmm;   /* (C) */
+    mm_phys_t root;       /* (C) */
+    uint32_t flags;       /* (C) MM_SPACE_* */
+    uint32_t one_lock;    /* (C) its tables have no locks of their own */
+    uint64_t table_limit; /* (A) 0 = none */
+    uint32_t state;       /* (A) */
+    uint32_t rewriters;   /* (A) calls that rewrite entries plainly: no CPU may load the space */
+    uint64_t holds;       /* (A) what keeps it from being destroyed; the top bit: it is destroyed */
+    uint64_t table_count; /* (A) tables of this space, root included, shared ones not */
+    uint64_t frame_limit; /* (A) of owned frames; 0 = none */
+    uint64_t frame_count; /* (A) frames that the space owns */
+    uint64_t removals;    /* (A) times that tables were taken off */
+    struct mm_lock lock;  /* of all tables that have none of their own */
+    struct mm_cpuset cpus; /* (A) CPUs that may hold translations of this space */
+    const void *unused[3];
 };
 
 /* Details of a failure; every call that takes one accepts NULL. Filled only on failure. */
@@ -223,9 +256,9 @@ MM_NODISCARD enum mm_err mm_space_adopt(struct mm_vmm *vmm, struct mm_space *spa
  * Free all tables of a space; what they mapped is not touched. May wait.
  *
  * It is refused, and nothing has changed, while somebody still needs the space: a CPU that has it
- * loaded, an unmap, protect or query that has begun (here or on another CPU, perhaps waiting there
- * for a flush), a gather between mm_gather_begin() and mm_gather_end(), and for the kernel space
- * each user space. What comes after the answer MM_OK gets MM_ERR_GONE, until the struct is used
+ * loaded, a call on a long range that has begun, a map that takes tables (here or on another CPU), a
+ * cursor, a gather between mm_gather_begin() and mm_gather_end(), and for the kernel space each user
+ * space. Short calls that have begun it waits for. Under a cursor of any space it is refused, too. What comes after the answer MM_OK gets MM_ERR_GONE, until the struct is used
  * for something else: from then on nobody may use it as this space.
  *
  * Returns  MM_OK | MM_ERR_BUSY (see above) | MM_ERR_GONE
@@ -235,8 +268,9 @@ MM_NODISCARD enum mm_err mm_space_destroy(struct mm_space *space);
 
 /*
  * Load the space on the calling CPU; the one loaded before is left. Never fails for a live space.
- * Returns  MM_OK | MM_ERR_BAD_ARG (CPU not initialised) | MM_ERR_GONE
- * Context  interrupts off or preemption off, so that the CPU stays the same; takes no lock
+ * Returns  MM_OK | MM_ERR_BAD_ARG (CPU not initialised) | MM_ERR_GONE | MM_ERR_BUSY (under a cursor)
+ * Context  interrupts off or preemption off, so that the CPU stays the same; takes no lock, and waits at
+ *          most for one piece of a protect that another CPU is at
  */
 MM_NODISCARD enum mm_err mm_space_activate(struct mm_space *space);
 
@@ -281,7 +315,7 @@ MM_NODISCARD enum mm_err mm_space_verify(struct mm_space *space, struct mm_space
 #define MM_MAP_SMALL   1u  /* 4 KiB pages only: no automatic large pages */
 #define MM_MAP_WX      2u  /* writable and executable is intended */
 #define MM_MAP_NULL    4u  /* the page at address 0 is intended */
-#define MM_MAP_OWNED   8u  /* the frames become the space's: not built yet */
+#define MM_MAP_OWNED   8u  /* the frames become the space's: see mm_space_populate() */
 #define MM_MAP_REPLACE 16u /* over what is mapped there: not built yet */
 
 struct mm_map_request {
@@ -291,6 +325,10 @@ struct mm_map_request {
     uint32_t prot;        /* MM_PROT_*; at least MM_PROT_READ */
     enum mm_memtype type; /* zero is write-back */
     uint32_t flags;       /* MM_MAP_* */
+    /* Scattered frames: `piece_count` ranges, mapped one behind the other, frame-aligned and together
+     * as long as `bytes`; `phys` is not used. 0 = [phys, phys + bytes). Read during the call. */
+    uint32_t piece_count;
+    const struct mm_phys_range *piece;
 };
 
 /*
@@ -311,6 +349,23 @@ struct mm_map_request {
 MM_NODISCARD enum mm_err mm_space_map(struct mm_space *space, const struct mm_map_request *request,
                                       struct mm_space_fail *fail);
 
+/*
+ * Map [virt, virt + bytes) to zeroed frames of the VMM's PMM that the space owns: unmap and destroy give
+ * them back, after the flush. All or nothing. May wait if it fails after some pages were there.
+ *
+ * mm_space_map() with MM_MAP_OWNED does the same with frames of yours: each was allocated from that PMM
+ * as a single frame, and belongs to the space when the call has succeeded. Owned pages are 4 KiB.
+ *
+ * @flags   MM_MAP_WX, MM_MAP_NULL
+ * Returns  as mm_space_map(), and MM_ERR_NO_MEMORY (frames), MM_ERR_LIMIT (more frames than
+ *          mm_space_set_frame_limit() allows), MM_ERR_UNSUPPORTED (the VMM has no PMM, or
+ *          the space is adopted: what its leaves are marked with is not known)
+ * Cost     O(pages), zeroing included
+ */
+MM_NODISCARD enum mm_err mm_space_populate(struct mm_space *space, mm_virt_t virt, uint64_t bytes,
+                                           uint32_t prot, uint32_t flags,
+                                           struct mm_space_fail *fail);
+
 struct mm_gather;
 
 /* flags of unmap and protect */
@@ -319,7 +374,7 @@ struct mm_gather;
 
 /*
  * Remove what is mapped in [virt, virt + bytes). Large pages that the range cuts are split; tables
- * that become empty are freed after the flush. May wait.
+ * that become empty, and frames that the space owns, are freed after the flush. May wait.
  *
  * @gather  NULL: the call flushes before it returns. Else flush and free are left to
  *          mm_gather_end(): until then the addresses must not be used for anything else
@@ -350,6 +405,43 @@ MM_NODISCARD enum mm_err mm_space_protect(struct mm_space *space, mm_virt_t virt
                                           uint32_t prot, uint32_t flags, struct mm_gather *gather,
                                           struct mm_space_fail *fail);
 
+/* What mm_space_harvest() says of a page */
+#define MM_MARK_MAPPED   1u
+#define MM_MARK_ACCESSED 2u
+#define MM_MARK_DIRTY    4u
+
+/*
+ * Read, and clear, what the hardware has noted of the pages in [virt, virt + bytes), with one flush for
+ * all of them. Unmapped pages are no error. A large page that the range cuts is read and not cleared.
+ *
+ * @clear   MM_MARK_ACCESSED, MM_MARK_DIRTY, both, or 0 = only read
+ * @marks   one byte for each 4 KiB receives MM_MARK_*; NULL = only clear
+ * @gather  as for mm_space_unmap(): until the flush a CPU may use a page without noting it again
+ * Returns  MM_OK | MM_ERR_BAD_ARG | MM_ERR_RANGE | MM_ERR_POLICY (kernel half through a user space)
+ *          | MM_ERR_GONE | MM_ERR_CORRUPT (what comes before fail->virt is done) | MM_ERR_WINDOW
+ * Context  may wait; no mark is lost that is set meanwhile
+ * Cost     one load for each page, and one exchange where a mark is cleared
+ */
+MM_NODISCARD enum mm_err mm_space_harvest(struct mm_space *space, mm_virt_t virt, uint64_t bytes,
+                                          uint32_t clear, uint8_t *marks, struct mm_gather *gather,
+                                          struct mm_space_fail *fail);
+
+/*
+ * Make one large page of the pages in [virt, virt + bytes), if they are one: all mapped, frames behind
+ * each other and aligned, the same rights and type, none owned. `bytes` is 2 MiB or 1 GiB; virt is
+ * aligned to it. The frames stay, and nobody sees a difference, but for marks: the large page is
+ * accessed, and dirty if it is writable or one of them was. Its table is freed after the flush.
+ *
+ * Returns  MM_OK (also: it is one already) | MM_ERR_BAD_ARG | MM_ERR_RANGE | MM_ERR_POLICY
+ *          | MM_ERR_NOT_FOUND (a hole; `fail`) | MM_ERR_EXISTS (a page does not fit: `fail`)
+ *          | MM_ERR_UNSUPPORTED (the CPU has no such pages) | MM_ERR_GONE | MM_ERR_CORRUPT
+ *          | MM_ERR_WINDOW. Nothing changed on error
+ * Context  may wait
+ * Cost     one load for each entry of the table
+ */
+MM_NODISCARD enum mm_err mm_space_promote(struct mm_space *space, mm_virt_t virt, uint64_t bytes,
+                                          struct mm_gather *gather, struct mm_space_fail *fail);
+
 struct mm_translation {
     mm_phys_t phys;      /* of the byte asked for */
     uint64_t leaf_bytes; /* size of the page that maps it */
@@ -361,9 +453,9 @@ struct mm_translation {
 
 /*
  * Where `virt` leads, read from the tables; through a user space, kernel addresses too. Takes no
- * lock: any context including NMI and a page-fault handler. The tables must stay: either the space
- * is loaded on this CPU and interrupts are off, or nobody unmaps from it meanwhile. The answer was
- * true at some instant of the call.
+ * lock and waits for nobody: any context including NMI and a page-fault handler, on a CPU that the VMM
+ * knows. Tables that it reads are not freed meanwhile; the frame that it finds may be, once it has
+ * answered. The answer was true at some instant of the call.
  *
  * Returns  MM_OK | MM_ERR_BAD_ARG | MM_ERR_GONE | MM_ERR_NOT_FOUND (`fail`: level and entry at
  *          which the walk ended) | MM_ERR_RANGE (not canonical) | MM_ERR_WINDOW
@@ -415,14 +507,19 @@ size_t mm_walk_format(char *buf, size_t bytes, const struct mm_walk_step *step);
 
 struct mm_space_stats {
     uint64_t tables;
+    uint64_t owned_frames;
     uint64_t mapped_frames;
     uint64_t leaf_4k, leaf_2m, leaf_1g;
 };
+/* Counted in the tables when asked: O(tables + entries), in pieces; exact when nobody changes the space. */
 void mm_space_get_stats(struct mm_space *space, struct mm_space_stats *out);
 
 /* Limit the tables of a space; 0 = no limit. Returns MM_OK | MM_ERR_BAD_ARG | MM_ERR_GONE
  * | MM_ERR_LIMIT (more in use already). */
 MM_NODISCARD enum mm_err mm_space_set_limit(struct mm_space *space, uint64_t tables);
+
+/* The same for frames that it owns. */
+MM_NODISCARD enum mm_err mm_space_set_frame_limit(struct mm_space *space, uint64_t frames);
 
 /* Walk all tables: bounds, reserved bits, counts, no empty table left, no table used twice, and
  * where the PMM is known none whose frame it calls free. Returns the number of faults, each told to
@@ -434,7 +531,7 @@ size_t mm_space_check(struct mm_space *space, const struct mm_check_sink *sink);
  * A gather: what was removed and waits for its flush. It is the only thing in libmm that frees
  * tables, and the way for you to free frames that were mapped:
  *
- *     struct mm_gather gather;                       about 1.6 KiB: on a roomy stack, or static
+ *     struct mm_gather gather;                       about 2.1 KiB: on a roomy stack, or static
  *     mm_gather_begin(&gather, space);
  *     err = mm_space_unmap(space, virt, bytes, 0, &gather, NULL);
  *     if (err == MM_OK)
@@ -447,16 +544,22 @@ size_t mm_space_check(struct mm_space *space, const struct mm_check_sink *sink);
 #define MM_GATHER_TABLES 64u
 #define MM_GATHER_RUNS   32u
 #define MM_GATHER_PAGES  32u
+#define MM_GATHER_OWNED  64u
+
+struct mm_cursor;
 
 struct mm_gather {
     struct mm_space *space;
+    struct mm_vmm *vmm;
     void (*release)(void *context, mm_phys_t first, uint64_t count_frames);
     void *release_context;
-    uint32_t table_count, run_count, page_count;
-    uint32_t flags; /* everything is to be flushed; the space is held */
-    mm_phys_t table[MM_GATHER_TABLES];
+    struct mm_cursor *cursor; /* that puts in here now; or NULL */
+    uint32_t table_count, run_count, page_count, owned_count;
+    uint32_t flags;                    /* everything is to be flushed; the space is held */
+    mm_phys_t table[MM_GATHER_TABLES]; /* the level of each in its low bits */
     struct mm_phys_range run[MM_GATHER_RUNS];
     struct mm_virt_range page[MM_GATHER_PAGES];
+    mm_phys_t owned[MM_GATHER_OWNED]; /* frames that the space owned */
 };
 
 void mm_gather_begin(struct mm_gather *gather, struct mm_space *space);
@@ -471,6 +574,51 @@ void mm_gather_set_release(struct mm_gather *gather,
                            void *context);
 
 void mm_gather_end(struct mm_gather *gather);
+
+/*
+ * A cursor: many changes of single pages as one transaction. It keeps the table in hand locked from
+ * call to call, so that a page costs a few instructions:
+ *
+ *     struct mm_cursor cursor;
+ *     err = mm_cursor_begin(&cursor, space, MM_PROT_RW, MM_MEMTYPE_WB, 0, &gather);
+ *     for (i = 0; err == MM_OK && i < count; i++)
+ *         err = mm_cursor_map(&cursor, mm_virt_add(virt, i * MM_FRAME_BYTES), frame[i], MM_FRAME_BYTES);
+ *     mm_cursor_end(&cursor);
+ *
+ * From begin to end interrupts are off on this CPU, but for moments in which tables are taken, and
+ * every 512 pages: keep it short, do not fault, do not wait, and make no other call on a space
+ * (MM_ERR_BUSY). Each page is a call of its own to others: what was done stays done when a later page
+ * fails. Nothing of one cursor is used by two CPUs.
+ */
+struct mm_cursor {
+    uint64_t word[48]; /* of src/vmm/cursor.c */
+};
+
+/*
+ * @prot, @type, @flags  as struct mm_map_request, for all pages that the cursor maps; what is wrong with
+ *                       them the first mm_cursor_map() says
+ * @gather  for mm_cursor_unmap(): begun on the space, not ended before the cursor; NULL: only map
+ * Returns  MM_OK | MM_ERR_BAD_ARG | MM_ERR_GONE | MM_ERR_BUSY (another cursor of this CPU, or NMI). On
+ *          error there is nothing to end
+ * Context  as mm_space_map()
+ */
+MM_NODISCARD enum mm_err mm_cursor_begin(struct mm_cursor *cursor, struct mm_space *space,
+                                         uint32_t prot, enum mm_memtype type, uint32_t flags,
+                                         struct mm_gather *gather);
+
+/* Map one leaf of `bytes` (4 KiB, 2 MiB or 1 GiB) as mm_space_map() would map a range of that size; the
+ * same errors. Cost: O(1), O(levels) when it comes to another table. */
+MM_NODISCARD enum mm_err mm_cursor_map(struct mm_cursor *cursor, mm_virt_t virt, mm_phys_t phys,
+                                       uint64_t bytes);
+
+/* Unmap one leaf of `bytes` with the cursor's gather; *phys (may be NULL) receives what it mapped. A part
+ * of a larger page is split off, which may wait. Returns as mm_space_unmap(), and MM_ERR_NOT_FOUND where
+ * there is no leaf of that size nor a larger one. Flushed and clean when the gather has ended. */
+MM_NODISCARD enum mm_err mm_cursor_unmap(struct mm_cursor *cursor, mm_virt_t virt, uint64_t bytes,
+                                         mm_phys_t *phys);
+
+/* Let go; harmless twice, and after a begin that failed. */
+void mm_cursor_end(struct mm_cursor *cursor);
 
 #ifdef __cplusplus
 }

@@ -27,6 +27,7 @@ struct mm_window_piece {
 struct mm_window {
     struct mm_window_piece piece[MM_WINDOW_PIECES];
     uint32_t count;
+    uint32_t largest; /* piece */
 };
 
 /*
@@ -47,6 +48,19 @@ MM_NODISCARD enum mm_err mm_window_add(struct mm_window *window, mm_phys_t first
  */
 MM_NODISCARD enum mm_err mm_window_find(const struct mm_window *window, mm_phys_t phys,
                                         uint64_t bytes, void **out);
+
+/* The same for one frame, inline: nearly all lie in the largest piece. `window` is one. */
+MM_NODISCARD static inline enum mm_err mm_window_frame(const struct mm_window *window,
+                                                       mm_phys_t frame, void **out)
+{
+    const struct mm_window_piece *piece = &window->piece[window->largest];
+    uint64_t offset = frame.raw - piece->first.raw;
+
+    if (offset >= piece->bytes)
+        return mm_window_find(window, frame, MM_FRAME_BYTES, out);
+    *out = mm_virt_pointer(mm_virt_add(piece->virt, offset));
+    return MM_OK;
+}
 
 /*
  * The way back: the physical address of what `pointer` shows, if it lies in a piece.

@@ -8,7 +8,7 @@
  *             as it found them
  *             I2 no interrupt comes while the machine itself works (depth > 0)
  * Locking     A CPU belongs to the host thread that is it; counters are atomic.
- * Cost        A few loads per port call.
+ * Cost        A few loads per port call; counts are summed when asked for.
  * Rejected    Timer signals: they come at other places in each run.
  */
 #include "mm_cpu.h"
@@ -23,9 +23,6 @@
 
 /* What the manual gives as the power-on value of IA32_PAT: WB, WT, UC-, UC, twice. */
 #define PAT_POWER_ON UINT64_C(0x0007040600070406)
-
-/* WB, WT, UC-, UC, WP, WC, UC-, UC: the order that libmm promises in mm/vmm.h. */
-#define PAT_LIBMM UINT64_C(0x0007010500070406)
 
 /* Longer than any lock is held; a scheduling quantum of the host costs a handful. */
 #define RELAX_MAX 5000000u
@@ -62,11 +59,14 @@ void fake_reset(void)
     fake_caches_free();
     memset(&fake_machine, 0, sizeof fake_machine);
     fake_machine.frame_map_fail = -1;
+    fake_machine.cpus = 1;
+    fake_machine.epoch = 1;
+    fake_machine.on.one_in = 1;
     for (unsigned i = 0; i < FAKE_CPUS_MAX; i++)
         fake_machine.cpu[i] = (struct fake_cpu){
-            .levels = 4,
-            .phys_bits = 46,
-            .leaf_levels = 1u << 1 | 1u << 2 | 1u << 3,
+            .levels = fake_format.cpu_levels,
+            .phys_bits = fake_format.cpu_phys_bits,
+            .leaf_levels = fake_format.cpu_leaf_levels,
             .has_nx = true,
             .has_global = true,
             .has_pat = true,
@@ -83,6 +83,8 @@ struct fake_cpu *fake_cpu(unsigned cpu)
 {
     if (cpu >= FAKE_CPUS_MAX)
         fake_fail("no CPU %u", cpu);
+    if (cpu >= fake_machine.cpus)
+        fake_machine.cpus = cpu + 1;
     return &fake_machine.cpu[cpu];
 }
 
@@ -95,6 +97,12 @@ void fake_cpu_set(unsigned cpu)
 unsigned fake_cpu_current(void)
 {
     return current;
+}
+
+void fake_cpu_off(unsigned cpu)
+{
+    fake_cpu(cpu)->root_loaded = false;
+    fake_cache_drop_all(cpu);
 }
 
 void fake_interrupts(bool on)
@@ -110,7 +118,7 @@ void fake_cpus_prepare(void)
         cpu->nxe = cpu->has_nx;
         cpu->wp = true;
         cpu->pge = cpu->has_global;
-        cpu->pat = cpu->has_pat ? PAT_LIBMM : cpu->pat;
+        cpu->pat = cpu->has_pat ? fake_format_pat() : cpu->pat;
     }
 }
 
@@ -155,6 +163,20 @@ void fake_leave(void)
 unsigned fake_depth(void)
 {
     return depth;
+}
+
+/* Become another CPU for an interrupt there: its flag goes off and comes back. */
+void fake_ipi(unsigned cpu, void (*fn)(void *arg), void *arg)
+{
+    unsigned from = current;
+    bool on = fake_cpu(cpu)->interrupts_on;
+
+    current = cpu;
+    fake_machine.counts[cpu].ipis++;
+    fake_machine.cpu[cpu].interrupts_on = false;
+    fn(arg);
+    fake_machine.cpu[cpu].interrupts_on = on;
+    current = from;
 }
 
 void fake_interrupt_set(void (*handler)(void *arg), void *arg)
@@ -269,7 +291,7 @@ void mm_port_cpu_paging(struct mm_paging *out)
     out->phys_bits = cpu->phys_bits;
     out->leaf_levels = cpu->leaf_levels;
     out->flags = (cpu->nxe ? MM_PAGING_NX : 0) | (cpu->pge ? MM_PAGING_GLOBAL : 0) |
-                 (cpu->has_pat && cpu->pat == PAT_LIBMM ? MM_PAGING_WC : 0);
+                 (cpu->has_pat && cpu->pat == fake_format_pat() ? MM_PAGING_WC : 0);
 }
 
 enum mm_err mm_port_cpu_init(struct mm_paging *out)
@@ -281,19 +303,9 @@ enum mm_err mm_port_cpu_init(struct mm_paging *out)
     cpu->nxe = true;
     cpu->wp = true;
     cpu->pge = cpu->has_global;
-    cpu->pat = cpu->has_pat ? PAT_LIBMM : cpu->pat;
+    cpu->pat = cpu->has_pat ? fake_format_pat() : cpu->pat;
     mm_port_cpu_paging(out);
     return MM_OK;
-}
-
-void fake_anchors(const struct fake_anchor *anchor, unsigned count, bool must_survive)
-{
-    if (count > FAKE_ANCHORS_MAX)
-        fake_fail("more than %u anchors", FAKE_ANCHORS_MAX);
-    for (unsigned i = 0; i < count; i++)
-        fake_machine.anchor[i] = anchor[i];
-    fake_machine.anchor_count = count;
-    fake_machine.must_survive = must_survive;
 }
 
 unsigned mm_port_cpu_anchors(struct mm_virt_range *out)
@@ -303,12 +315,36 @@ unsigned mm_port_cpu_anchors(struct mm_virt_range *out)
     return fake_machine.anchor_count;
 }
 
+/* ---- counts ---- */
+
 struct fake_counts fake_counts(void)
 {
-    return fake_machine.count;
+    struct fake_counts sum = fake_machine.count;
+
+    for (unsigned cpu = 0; cpu < fake_machine.cpus; cpu++) {
+        const struct fake_cpu_counts *one = &fake_machine.counts[cpu];
+
+        sum.flush_page += one->flush_page;
+        sum.flush_space += one->flush_space;
+        sum.flush_all += one->flush_all;
+        sum.flush_asid_page += one->flush_asid_page;
+        sum.flush_asid += one->flush_asid;
+        sum.flush_asids += one->flush_asids;
+        sum.root_loads += one->root_loads;
+        sum.ipis += one->ipis;
+        sum.walks += one->walks;
+    }
+    return sum;
+}
+
+struct fake_cpu_counts fake_cpu_counts(unsigned cpu)
+{
+    (void)fake_cpu(cpu);
+    return fake_machine.counts[cpu];
 }
 
 void fake_counts_clear(void)
 {
     fake_machine.count = (struct fake_counts){0};
+    memset(fake_machine.counts, 0, sizeof fake_machine.counts);
 }

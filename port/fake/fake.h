@@ -12,7 +12,7 @@
  *     CHECK(got.fault == FAKE_OK && got.value == 42);
  *     CHECK(fake_stale_entries() == 0);
  *
- * Entries are decoded by code of its own (walk.c), typed from the manual, never by mm_pte.h.
+ * Entries are decoded by code of its own (format.c), typed from the manual, never by mm_pte.h.
  * The MMU is for one host thread at a time; guard, index and frame counters are for any number.
  */
 #ifndef FAKE_H
@@ -28,6 +28,8 @@
 #define FAKE_CPUS_MAX    64u
 #define FAKE_ANCHORS_MAX 5u
 #define FAKE_WATCHES_MAX 64u
+#define FAKE_ALWAYS_MAX  8u
+#define FAKE_ASIDS       4096u
 
 /* ---- the machine ---- */
 
@@ -57,8 +59,12 @@ void *fake_ram(mm_phys_t phys, uint64_t bytes);
 /* The way back. False if `pointer` is not in simulated RAM. */
 bool fake_ram_phys(const void *pointer, mm_phys_t *out);
 
-/* Fill frames with garbage that decodes as present entries leading nowhere. */
+/* Fill frames with poison: entries that decode as valid and lead to frames that are not there. A
+ * walk of the hardware that reads one fails the machine. */
 void fake_ram_poison(mm_phys_t start, uint64_t bytes);
+
+/* Is it still there, untouched? */
+bool fake_ram_poisoned(mm_phys_t start, uint64_t bytes);
 
 /* ---- CPUs ---- */
 
@@ -69,10 +75,13 @@ struct fake_cpu {
     uint32_t phys_bits;   /* MAXPHYADDR */
     uint32_t leaf_levels; /* bit n: leaves at level n; 1 << 3 is 1 GiB */
     bool has_nx, has_global, has_pat, long_mode;
+    bool has_asid, has_asid_flush; /* address-space ids: PCID, INVPCID. Off as found */
     /* state */
     bool nxe, wp, pge;
     bool tce; /* INVLPG drops only those upper-level entries that lead to the page (EFER.TCE) */
     uint64_t pat;
+    bool asid_on; /* CR4.PCIDE */
+    uint32_t asid;
     mm_phys_t root;
     bool root_loaded;
     bool interrupts_on;
@@ -83,6 +92,9 @@ struct fake_cpu *fake_cpu(unsigned cpu);
 /* Which CPU the calling host thread is. */
 void fake_cpu_set(unsigned cpu);
 unsigned fake_cpu_current(void);
+
+/* Halt a CPU for good, or until it gets a root: it has none, and nothing cached. */
+void fake_cpu_off(unsigned cpu);
 
 /* Switch on what mm_port_cpu_init() switches on, on every CPU: for tests without start-up. */
 void fake_cpus_prepare(void);
@@ -145,33 +157,132 @@ struct fake_access fake_probe(mm_virt_t virt);
  * its root and from every table it may still have cached. */
 void fake_watch(mm_virt_t virt, unsigned how);
 
-/* Let the walkers run now. */
+/* The same, around each store, for addresses that the stored entry covers: its first page, its last
+ * and one between. No list is needed; a store into a table that no CPU can reach costs nothing.
+ * `how` as above, 0 = off. The hardware writes before the store, not after it: a page is read for all
+ * its life and becomes dirty at the last moment. */
+void fake_watch_changes(unsigned how);
+
+/* When they run: at each such moment (the default), at one in `one_in` on some of the CPUs, chosen by
+ * `seed`, or never. */
+enum fake_schedule {
+    FAKE_ALWAYS,
+    FAKE_RANDOM,
+    FAKE_NEVER
+};
+void fake_schedule(enum fake_schedule schedule, unsigned one_in, uint64_t seed);
+
+/* Let the walkers of all watched addresses run now. */
 void fake_walkers_run(void);
+
+/* ---- stricter machines ---- */
+
+/* As on Arm: a valid entry may change its frame, its memory type or its size only by way of an
+ * invalid one and a flush on all CPUs that have it cached; else the machine fails. */
+void fake_break_before_make(bool on);
+
+/* As on RISC-V: absence is cached, too, until a flush or, on the CPU that makes the call,
+ * mm_mmu_published(). A page fault does not drop it: its handler has to. */
+void fake_cache_absence(bool on);
+
+/* A CPU that caches a translation while it has one of another size for the same address, with another
+ * frame or type or with more rights, fails the machine: which of them it uses is its choice (SDM vol.
+ * 3A, 4.10.2.3). Fewer rights in the older one are what a grant without a flush leaves: at worst a
+ * spurious fault. */
+void fake_one_size(bool on);
+
+/* ---- frames that come and go ---- */
+
+/*
+ * Tell the machine which frames are free: a frame source of yours calls these, or fake_frames.h is
+ * one. Given frames are full of poison. The machine fails at a free if the frame is free already, or
+ * a CPU may still reach it through its root, a cached table or a cached translation; and later, when a
+ * walk of the hardware goes through a table in a free frame.
+ */
+void fake_frame_given(mm_phys_t first, uint64_t count);
+void fake_frame_freed(mm_phys_t first, uint64_t count);
+
+/* No entry may lead to a free frame: at each free all tables of all loaded roots are read, and later a
+ * walk of the hardware to a free frame fails the machine. Slow; for code that maps nothing for good
+ * but what fake_always_map() names. */
+void fake_free_means_unmapped(bool on);
+
+/* Addresses where all memory is mapped for good, as a direct map is: translations and leaves there do
+ * not keep a frame from being free. Before anything is mapped there. */
+void fake_always_map(mm_virt_t start, uint64_t bytes);
 
 /* ---- oracles ---- */
 
 /* Cached translations, on any CPU, that grant something that the tables of its root do not:
- * another frame, a right, another memory type, a cached D, a table that is no longer linked. */
+ * another frame, a right, another memory type, a cached D, a table that is no longer linked. Those
+ * of address-space ids that are not loaded do not count until they are. */
 size_t fake_stale_entries(void);
+
+/* About the first that the last call found: CPU, address, what is cached, what the tables say, and
+ * whether they have another size of page there. "" if there was none. */
+const char *fake_stale_why(void);
+
+/* The machine fails, and says why, if there is one. */
+void fake_stale_none(void);
+
+/* As fake_stale_entries(), but where entries were stored since the last call only; the cost is that
+ * of the stores. Needs fake_watch_changes(), else it looks everywhere. It sees what went through
+ * mm_mmu.h, not what a test wrote into a table by hand. */
+size_t fake_stale_changed(void);
+
+/* Pairs of cached translations of one address on one CPU with two sizes, and with another frame,
+ * right or type: which of them the CPU uses is its choice (SDM vol. 3A, 4.10.2.3). */
+size_t fake_mixed_entries(void);
+
+/* Cached absences on `cpu` where the tables have something now: mm_mmu_published() was not called
+ * there. */
+size_t fake_stale_absences(unsigned cpu);
 
 /* Does a CPU still refer to [start, start + bytes): as a root, a cached table or a translation?
  * A frame for which this is true must not be freed. */
 bool fake_range_in_use(mm_phys_t start, uint64_t bytes);
 bool fake_frame_in_use(mm_phys_t frame);
 
-/* Entries cached on one CPU. */
+/* Entries in tables of loaded roots that lead to [start, start + bytes); that lead to a free frame. A
+ * root that several CPUs have counts once. Reads all tables. */
+size_t fake_entries_to(mm_phys_t start, uint64_t bytes);
+size_t fake_dangling_entries(void);
+
+/* Entries cached on one CPU; `parked`: of address-space ids that are not loaded. */
 size_t fake_tlb_entries(unsigned cpu);
 size_t fake_table_entries(unsigned cpu);
+size_t fake_parked_entries(unsigned cpu);
 
+/* ---- counts ---- */
+
+/* What one CPU did. */
+struct fake_cpu_counts {
+    uint64_t flush_page, flush_space, flush_all;
+    uint64_t flush_asid_page, flush_asid, flush_asids;
+    uint64_t published;              /* calls of mm_mmu_published() */
+    uint64_t root_loads, roots_kept; /* kept: loaded with MM_MMU_KEEP */
+    uint64_t ipis;                   /* fake_ipi() to it */
+    uint64_t walks;
+};
+struct fake_cpu_counts fake_cpu_counts(unsigned cpu);
+
+/* All of them together. */
 struct fake_counts {
     uint64_t flush_page, flush_space, flush_all, root_loads;
+    uint64_t flush_asid_page, flush_asid, flush_asids;
     uint64_t loads, stores, fresh_stores, swaps; /* of entries; swaps: compare-and-swaps, too */
+    /* Set by a walker just before a plain store undid it: of an entry that stays present, and of one
+     * that does not. */
+    uint64_t lost_accessed, lost_dirty;
+    uint64_t dropped_accessed, dropped_dirty;
     uint64_t frame_maps, frame_unmaps;
-    uint64_t guards, interrupts;
+    uint64_t guards, interrupts, ipis;
     uint64_t walks;
 };
 struct fake_counts fake_counts(void);
 void fake_counts_clear(void);
+
+/* ---- failure ---- */
 
 /* Let the map of a frame fail once, after `skip` more that succeed. */
 void fake_frame_map_fail(uint64_t skip);
@@ -194,6 +305,10 @@ void fake_interrupt_once(void (*handler)(void *arg), void *arg, uint64_t skip);
 
 /* Has the handler of fake_interrupt_once() not run yet? Then the code has `skip` points at most. */
 bool fake_interrupt_pending(void);
+
+/* Run fn(arg) as an interrupt on `cpu`, whatever its flag is, and count it there: what a shootdown of
+ * a test is made of. */
+void fake_ipi(unsigned cpu, void (*fn)(void *arg), void *arg);
 
 /*
  * An interrupt at every instruction (x86-64 Linux; elsewhere nothing runs and false is returned):

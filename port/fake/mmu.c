@@ -1,18 +1,15 @@
 /*
- * mmu.c (fake) - what programs and walkers do, and what the library does to the MMU.
+ * mmu.c (fake) - what programs do, and how the code under test reads and writes entries.
  *
- * Problem     Between any two instructions of the library each CPU may translate any address, set
- *             A and D, and keep what it found.
- * Idea        Accesses go through the caches first and use the oldest that fits. Watched addresses
- *             are translated by all CPUs around every store and after every flush, from the root
- *             and from every table that may still be cached.
+ * Problem     Programs see old translations until somebody flushes; entries change under the code
+ *             that handles them.
+ * Idea        Accesses go through the caches first and use the oldest that fits. Each store of an
+ *             entry tells watch.c, before it and after it.
  * Invariants  I1 a store to an entry that no table in RAM holds is a failure of the machine
  *             I2 a fresh store into a table that a CPU may walk is one, too
- *             I3 a walker that is led to a table outside RAM is one, too: somebody linked a table
- *             that was not filled, or freed one that was not flushed
- * Locking     None; one host thread at a time.
- * Cost        CPUs x watches x cached tables per store.
- * Rejected    Walkers on threads of the host: no run would be like the one before.
+ * Locking     None; one host thread at a time. Stores are atomic all the same.
+ * Cost        A look-up per access; for a store, what watch.c costs.
+ * Rejected    Accesses that walk each time: no missing flush would show.
  * Source      Intel SDM vol. 3A, 4.10.2 to 4.10.4, 4.8.
  */
 #include "machine.h"
@@ -39,13 +36,13 @@ static enum fake_fault denied(unsigned cpu, unsigned prot, enum access_kind kind
     return FAKE_OK;
 }
 
-static struct fake_access granted(uint64_t virt, const struct fake_tlb *leaf, bool cached)
+static struct fake_access granted(uint64_t virt, const struct fake_cached *leaf, bool cached)
 {
     return (struct fake_access){
         .phys = mm_phys(leaf->phys + (virt - leaf->virt)),
         .level = leaf->level,
         .prot = leaf->prot,
-        .type = leaf->type,
+        .type = (enum mm_memtype)leaf->type,
         .global = leaf->global,
         .cached = cached,
     };
@@ -62,21 +59,23 @@ static struct fake_access faulted(unsigned cpu, uint64_t virt, enum access_kind 
     result.fault = fault;
     result.phys = mm_phys(0);
     result.spurious = now.fault == FAKE_OK && denied(cpu, now.leaf.prot, kind) == FAKE_OK;
-    fake_cache_drop_page(cpu, virt);
+    fake_cache_drop_fault(cpu, virt);
     return result;
 }
 
 static struct fake_access walk_access(unsigned cpu, uint64_t virt, enum access_kind kind,
-                                      const struct fake_psc *from)
+                                      const struct fake_cached *from)
 {
     struct fake_access result = {.fault = FAKE_NO_TABLE};
     struct fake_walk walk;
 
     if (from != NULL)
-        fake_walk_from(cpu, virt, from->table, from->level, from->prot, FAKE_WALK_TOUCH, &walk);
+        fake_walk_from(cpu, virt, from->phys, from->level - 1u, from->prot, FAKE_WALK_TOUCH, &walk);
     else
         fake_walk_root(cpu, virt, FAKE_WALK_TOUCH, &walk);
     result.level = walk.level;
+    if (walk.fault == FAKE_NOT_PRESENT && fake_machine.on.absence)
+        fake_cache_walk(cpu, &walk);
     if (walk.fault != FAKE_OK)
         return faulted(cpu, virt, kind, result, walk.fault);
     result = granted(virt, &walk.leaf, false);
@@ -90,7 +89,7 @@ static struct fake_access walk_access(unsigned cpu, uint64_t virt, enum access_k
 static struct fake_access translate(uint64_t virt, enum access_kind kind)
 {
     unsigned cpu = fake_cpu_current();
-    const struct fake_tlb *cached;
+    const struct fake_cached *cached;
     struct fake_access result = {.fault = FAKE_NON_CANONICAL};
 
     if (virt % 8 != 0)
@@ -103,6 +102,11 @@ static struct fake_access translate(uint64_t virt, enum access_kind kind)
     cached = fake_cache_find(cpu, virt);
     if (cached == NULL)
         return walk_access(cpu, virt, kind, fake_cache_table(cpu, virt));
+    if (cached->kind == FAKE_ABSENT) {
+        result.level = cached->level;
+        result.cached = true;
+        return faulted(cpu, virt, kind, result, FAKE_NOT_PRESENT);
+    }
     result = granted(virt, cached, true);
     result.fault = denied(cpu, cached->prot, kind);
     if (result.fault != FAKE_OK)
@@ -185,195 +189,151 @@ struct fake_access fake_probe(mm_virt_t virt)
     return result;
 }
 
-/* ---- walkers ---- */
-
-void fake_watch(mm_virt_t virt, unsigned how)
-{
-    if (fake_machine.watch_count == FAKE_WATCHES_MAX)
-        fake_fail("more than %u watched addresses", FAKE_WATCHES_MAX);
-    fake_machine.watch[fake_machine.watch_count++] = (struct fake_watch){virt.raw, how};
-    fake_walkers_run();
-}
-
-static void walker_found(unsigned cpu, const struct fake_watch *watch, struct fake_walk *walk)
-{
-    if (walk->fault == FAKE_NO_TABLE)
-        fake_fail("a walker at %#llx was led to a level %u table outside RAM",
-                  (unsigned long long)watch->virt, walk->level);
-    if (walk->fault == FAKE_OK && (watch->how & FAKE_WATCH_WRITE) != 0 && !walk->leaf.dirty &&
-        (walk->leaf.prot & MM_PROT_WRITE) != 0)
-        fake_walk_set_dirty(walk);
-    fake_cache_walk(cpu, walk);
-}
-
-static void walker_run(unsigned cpu, const struct fake_watch *watch)
-{
-    size_t tables = fake_machine.caches[cpu].psc_count;
-    struct fake_walk walk;
-
-    for (size_t i = 0; i < tables; i++) {
-        struct fake_psc from = fake_machine.caches[cpu].psc[i];
-
-        if (!fake_cache_table_covers(&from, watch->virt))
-            continue;
-        fake_walk_from(cpu, watch->virt, from.table, from.level, from.prot, FAKE_WALK_TOUCH, &walk);
-        walker_found(cpu, watch, &walk);
-    }
-    fake_walk_root(cpu, watch->virt, FAKE_WALK_TOUCH, &walk);
-    walker_found(cpu, watch, &walk);
-}
-
-void fake_walkers_run(void)
-{
-    for (unsigned cpu = 0; fake_machine.watch_count > 0 && cpu < FAKE_CPUS_MAX; cpu++)
-        for (unsigned i = 0; fake_machine.cpu[cpu].root_loaded && i < fake_machine.watch_count; i++)
-            if (fake_canonical(cpu, fake_machine.watch[i].virt))
-                walker_run(cpu, &fake_machine.watch[i]);
-}
-
 /* ---- entries, as mm_mmu.h accesses them ---- */
 
-static mm_phys_t entry_check(const uint64_t *entry)
+static uint64_t entry_check(const void *entry, unsigned bytes)
 {
     mm_phys_t phys = mm_phys(0);
 
     if (!fake_ram_phys(entry, &phys))
-        fake_fail("an entry at %p, which is not in simulated RAM", (const void *)entry);
-    if (phys.raw % 8 != 0)
+        fake_fail("an entry at %p, which is not in simulated RAM", entry);
+    if (bytes != fake_format.entry_bytes)
+        fake_fail("an entry of %u bytes; the machine's have %u", bytes, fake_format.entry_bytes);
+    if (phys.raw % bytes != 0)
         fake_fail("an unaligned entry at %#llx", (unsigned long long)phys.raw);
-    return phys;
+    return phys.raw;
 }
 
-uint64_t fake_port_load(const uint64_t *entry)
+uint64_t fake_port_load(const void *entry, unsigned bytes)
 {
     uint64_t value;
 
     fake_enter();
-    entry_check(entry);
+    entry_check(entry, bytes);
     fake_machine.count.loads++;
-    value = __atomic_load_n(entry, __ATOMIC_ACQUIRE);
+    value = fake_entry_read(entry);
     fake_leave();
     return value;
 }
 
-void fake_port_store(uint64_t *entry, uint64_t value)
+/* What the hardware set since the code last had a chance to see it, and this plain store undid. */
+static void count_lost(const struct fake_change *change, uint64_t value)
 {
+    uint64_t lost = change->before & ~change->software & ~value;
+    bool accessed = (lost & fake_format.accessed) != 0;
+    bool dirty = (lost & fake_format.dirty) != 0;
+    struct fake_entry after;
+
+    if (!accessed && !dirty)
+        return;
+    fake_decode(&fake_machine.cpu[fake_cpu_current()], value,
+                change->placed ? change->place.level : 1, &after);
+    fake_machine.count.lost_accessed += accessed && after.kind != FAKE_ABSENT;
+    fake_machine.count.lost_dirty += dirty && after.kind != FAKE_ABSENT;
+    fake_machine.count.dropped_accessed += accessed && after.kind == FAKE_ABSENT;
+    fake_machine.count.dropped_dirty += dirty && after.kind == FAKE_ABSENT;
+}
+
+void fake_port_store(void *entry, uint64_t value, unsigned bytes)
+{
+    struct fake_change change;
+
     fake_enter();
-    entry_check(entry);
     fake_machine.count.stores++;
-    fake_walkers_run();
-    __atomic_store_n(entry, value, __ATOMIC_RELEASE);
-    fake_walkers_run();
+    fake_change_begin(&change, entry, entry_check(entry, bytes));
+    count_lost(&change, value);
+    if (bytes == 8)
+        __atomic_store_n((uint64_t *)entry, value, __ATOMIC_RELEASE);
+    else
+        __atomic_store_n((uint32_t *)entry, (uint32_t)value, __ATOMIC_RELEASE);
+    fake_change_end(&change, value);
     fake_leave();
 }
 
-void fake_port_store_fresh(uint64_t *entry, uint64_t value)
+static void check_fresh(uint64_t phys)
 {
-    uint64_t frame;
+    uint64_t frame = phys & ~(MM_FRAME_BYTES - 1);
+
+    if (fake_walked_by_any(frame) || (fake_follows() && fake_table_linked(frame)))
+        fake_fail("a fresh store into table %#llx, which a CPU may walk",
+                  (unsigned long long)frame);
+}
+
+void fake_port_store_fresh(void *entry, uint64_t value, unsigned bytes)
+{
+    struct fake_change change = {.at = entry};
 
     fake_enter();
-    frame = entry_check(entry).raw & ~(MM_FRAME_BYTES - 1);
+    change.phys = entry_check(entry, bytes);
+    check_fresh(change.phys);
     fake_machine.count.fresh_stores++;
-    for (unsigned cpu = 0; cpu < FAKE_CPUS_MAX; cpu++)
-        if (fake_cpu_walks_frame(cpu, frame, MM_FRAME_BYTES))
-            fake_fail("a fresh store into table %#llx, which CPU %u may walk",
-                      (unsigned long long)frame, cpu);
-    *(volatile uint64_t *)entry = value;
+    if (bytes == 8)
+        *(volatile uint64_t *)entry = value;
+    else
+        *(volatile uint32_t *)entry = (uint32_t)value;
+    if (fake_follows())
+        fake_change_link(&change, value);
     fake_leave();
 }
 
-uint64_t fake_port_swap(uint64_t *entry, uint64_t value)
+void fake_port_clear_fresh(void *first, unsigned count, unsigned bytes)
 {
-    uint64_t before;
+    uint64_t phys, last;
+
+    if (count == 0)
+        return;
+    fake_enter();
+    phys = entry_check(first, bytes);
+    last = entry_check((unsigned char *)first + (size_t)(count - 1) * bytes, bytes);
+    if ((phys ^ last) / MM_FRAME_BYTES != 0)
+        fake_fail("%u entries from %#llx on are more than a table", count,
+                  (unsigned long long)phys);
+    check_fresh(phys);
+    fake_machine.count.fresh_stores += count;
+    __builtin_memset(first, 0, (size_t)count * bytes);
+    fake_leave();
+}
+
+uint64_t fake_port_swap(void *entry, uint64_t value, unsigned bytes)
+{
+    struct fake_change change;
 
     fake_enter();
-    entry_check(entry);
     fake_machine.count.swaps++;
-    fake_walkers_run();
-    before = __atomic_exchange_n(entry, value, __ATOMIC_ACQ_REL);
-    fake_walkers_run();
+    fake_change_begin(&change, entry, entry_check(entry, bytes));
+    if (bytes == 8)
+        change.before = __atomic_exchange_n((uint64_t *)entry, value, __ATOMIC_ACQ_REL);
+    else
+        change.before = __atomic_exchange_n((uint32_t *)entry, (uint32_t)value, __ATOMIC_ACQ_REL);
+    fake_change_end(&change, value);
     fake_leave();
-    return before;
+    return change.before;
 }
 
-bool fake_port_compare_swap(uint64_t *entry, uint64_t *expected, uint64_t value)
+static bool compare_swap(void *entry, uint64_t *expected, uint64_t value, unsigned bytes)
 {
+    uint32_t before = (uint32_t)*expected;
     bool done;
 
-    fake_enter();
-    entry_check(entry);
-    fake_machine.count.swaps++;
-    fake_walkers_run();
-    done = __atomic_compare_exchange_n(entry, expected, value, false, __ATOMIC_ACQ_REL,
-                                       __ATOMIC_ACQUIRE);
-    fake_walkers_run();
-    fake_leave();
+    if (bytes == 8)
+        return __atomic_compare_exchange_n((uint64_t *)entry, expected, value, false,
+                                           __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+    done = __atomic_compare_exchange_n((uint32_t *)entry, &before, (uint32_t)value, false,
+                                       __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+    *expected = before;
     return done;
 }
 
-/* ---- invalidation and roots ---- */
-
-void fake_port_flush_page(mm_virt_t virt)
+bool fake_port_compare_swap(void *entry, uint64_t *expected, uint64_t value, unsigned bytes)
 {
-    fake_enter();
-    fake_machine.count.flush_page++;
-    if (fake_canonical(fake_cpu_current(), virt.raw)) /* else INVLPG does nothing */
-        fake_cache_drop_page(fake_cpu_current(), virt.raw);
-    fake_walkers_run();
-    fake_leave();
-}
-
-void fake_port_flush_space(void)
-{
-    fake_enter();
-    fake_machine.count.flush_space++;
-    fake_cache_drop_space(fake_cpu_current());
-    fake_walkers_run();
-    fake_leave();
-}
-
-void fake_port_flush_all(void)
-{
-    fake_enter();
-    fake_machine.count.flush_all++;
-    fake_cache_drop_all(fake_cpu_current());
-    fake_walkers_run();
-    fake_leave();
-}
-
-mm_phys_t fake_port_root(void)
-{
-    return fake_machine.cpu[fake_cpu_current()].root;
-}
-
-static void survive(void)
-{
-    for (unsigned i = 0; i < fake_machine.anchor_count; i++) {
-        const struct fake_anchor *anchor = &fake_machine.anchor[i];
-        uint64_t last = anchor->virt.raw + anchor->bytes - 1;
-        struct fake_access first_byte = fake_probe(anchor->virt);
-        struct fake_access last_byte = fake_probe(mm_virt(last));
-
-        if (first_byte.fault != FAKE_OK || last_byte.fault != FAKE_OK ||
-            (anchor->prot & ~first_byte.prot) != 0 || (anchor->prot & ~last_byte.prot) != 0)
-            fake_fail("triple fault: the new root does not map %#llx as the CPU needs it",
-                      (unsigned long long)anchor->virt.raw);
-    }
-}
-
-void fake_port_load_root(mm_phys_t root)
-{
-    struct fake_cpu *cpu = &fake_machine.cpu[fake_cpu_current()];
+    struct fake_change change;
+    bool done;
 
     fake_enter();
-    if (root.raw % MM_FRAME_BYTES != 0 || root.raw >> cpu->phys_bits != 0)
-        fake_fail("a root that the CPU refuses: %#llx", (unsigned long long)root.raw);
-    fake_machine.count.root_loads++;
-    fake_cache_drop_space(fake_cpu_current());
-    cpu->root = root;
-    cpu->root_loaded = true;
-    if (fake_machine.must_survive)
-        survive();
-    fake_walkers_run();
+    fake_machine.count.swaps++;
+    fake_change_begin(&change, entry, entry_check(entry, bytes));
+    done = compare_swap(entry, expected, value, bytes);
+    fake_change_end(&change, done ? value : change.before);
     fake_leave();
+    return done;
 }

@@ -1,160 +1,120 @@
 /*
- * walk.c (fake) - the page walk, decoding entries by itself.
+ * walk.c (fake) - the page walk.
  *
- * Problem     A simulated MMU that used mm_pte.h would agree with every mistake in it.
- * Idea        The bits are typed a second time, from the tables of the manual, in another shape:
- *             bit numbers, not masks of the library.
- * Invariants  I1 no name of mm_pte.h appears here
- *             I2 a walk without FAKE_WALK_TOUCH changes nothing
+ * Problem     Walkers of many CPUs, programs, oracles and the search for a table's address all
+ *             descend the same tables, some as hardware and some unseen.
+ * Idea        One loop over the levels that asks format.c for the meaning of each entry.
+ * Invariants  I1 a walk without FAKE_WALK_TOUCH changes nothing and never fails the machine
+ *             I2 a walk of the hardware that meets a freed frame or poison fails it: there is no
+ *             moment at which that is right
  * Locking     None.
  * Cost        One load per level.
- * Rejected    Sharing the geometry: a wrong shift would be wrong twice.
- * Source      Intel SDM vol. 3A, 4.5.4 and tables 4-14 to 4-20 (entries), 4.6 (rights),
- *             4.8 (accessed and dirty), table 11-12 (PAT index).
+ * Rejected    Reading poison as "not present": the fault would show somewhere else, later.
  */
 #include "machine.h"
 
-#define BIT(n) (UINT64_C(1) << (n))
-
-enum {
-    BIT_PRESENT = 0,
-    BIT_WRITE = 1,
-    BIT_USER = 2,
-    BIT_PWT = 3,
-    BIT_PCD = 4,
-    BIT_ACCESSED = 5,
-    BIT_DIRTY = 6,
-    BIT_LARGE = 7,
-    BIT_PAT_OF_4K = 7,
-    BIT_GLOBAL = 8,
-    BIT_PAT_OF_LARGE = 12,
-    BIT_NO_EXECUTE = 63
-};
-
-static bool has(uint64_t entry, int bit)
+uint64_t fake_entry_read(const void *at)
 {
-    return (entry >> bit & 1) != 0;
+    if (fake_format.entry_bytes == 8)
+        return __atomic_load_n((const uint64_t *)at, __ATOMIC_ACQUIRE);
+    return __atomic_load_n((const uint32_t *)at, __ATOMIC_ACQUIRE);
 }
 
-uint64_t fake_level_bytes(unsigned level)
+static void entry_set(void *at, uint64_t bits)
 {
-    static const uint64_t bytes[] = {0,          0x1000,       0x200000,
-                                     0x40000000, 0x8000000000, 0x1000000000000};
-
-    return bytes[level];
+    if (fake_format.entry_bytes == 8)
+        __atomic_fetch_or((uint64_t *)at, bits, __ATOMIC_ACQ_REL);
+    else
+        __atomic_fetch_or((uint32_t *)at, (uint32_t)bits, __ATOMIC_ACQ_REL);
 }
 
-bool fake_canonical(unsigned cpu, uint64_t virt)
+/* NULL where there is no RAM. */
+void *fake_entry_at(uint64_t table, unsigned level, uint64_t virt, uint64_t *phys)
 {
-    int unused = fake_machine.cpu[cpu].levels == 5 ? 64 - 57 : 64 - 48;
+    uint64_t index = virt / fake_format.bytes[level] % fake_format.entries[level];
 
-    return (uint64_t)((int64_t)(virt << unused) >> unused) == virt;
+    *phys = table + index * fake_format.entry_bytes;
+    return fake_ram(mm_phys(*phys), fake_format.entry_bytes);
 }
 
-/* Bits that make a present entry fault (SDM 4.5.4, last paragraphs of each format). */
-static bool reserved_set(const struct fake_cpu *cpu, uint64_t entry, unsigned level)
+/* What hardware must never read: poison, and what somebody has freed. */
+static void forbidden(unsigned cpu, uint64_t virt, uint64_t at, unsigned level, uint64_t bits,
+                      const struct fake_entry *entry)
 {
-    bool large = level > 1 && has(entry, BIT_LARGE);
+    const struct fake_frame *table = fake_frame_record(at);
+    const struct fake_frame *frame;
+    uint64_t phys = entry->phys;
 
-    for (unsigned bit = cpu->phys_bits; bit < 52; bit++)
-        if (has(entry, (int)bit))
-            return true;
-    if (has(entry, BIT_NO_EXECUTE) && !cpu->nxe)
-        return true;
-    if (large && (level > 3 || (cpu->leaf_levels >> level & 1) == 0))
-        return true;
-    if (large && level == 2)
-        return (entry & UINT64_C(0x1fe000)) != 0; /* bits 13 to 20 */
-    if (large && level == 3)
-        return (entry & UINT64_C(0x3fffe000)) != 0; /* bits 13 to 29 */
-    return false;
+    if (table != NULL && table->state == FAKE_FRAME_FREED)
+        fake_fail("CPU %u walks %#llx through a level %u table at %#llx, which is free", cpu,
+                  (unsigned long long)virt, level,
+                  (unsigned long long)(at & ~(MM_FRAME_BYTES - 1)));
+    if (entry->kind != FAKE_LEAF && entry->kind != FAKE_TABLE)
+        return;
+    if (fake_is_poison(bits, phys))
+        fake_fail("CPU %u walks %#llx and reads poison, at %#llx: a level %u table was linked "
+                  "before it was filled, or freed too early",
+                  cpu, (unsigned long long)virt, (unsigned long long)at, level);
+    if (!fake_machine.on.free_unmapped || entry->kind != FAKE_LEAF)
+        return;
+    phys += virt & (fake_level_bytes(level) - 1) & ~(MM_FRAME_BYTES - 1);
+    frame = fake_frame_record(phys);
+    if (frame != NULL && frame->state == FAKE_FRAME_FREED && !fake_always_mapped(virt))
+        fake_fail("CPU %u walks %#llx to frame %#llx, which is free", cpu, (unsigned long long)virt,
+                  (unsigned long long)phys);
 }
 
-static unsigned grants(uint64_t entry)
+static void cached_fill(struct fake_cached *cached, uint64_t virt, unsigned level, unsigned prot,
+                        const struct fake_entry *entry)
 {
-    return MM_PROT_READ | (has(entry, BIT_WRITE) ? MM_PROT_WRITE : 0) |
-           (has(entry, BIT_USER) ? MM_PROT_USER : 0) |
-           (has(entry, BIT_NO_EXECUTE) ? 0 : MM_PROT_EXEC);
-}
-
-/* The memory type that the CPU's PAT has at the index which the entry's three bits form. */
-static enum mm_memtype memtype(const struct fake_cpu *cpu, uint64_t entry, unsigned level)
-{
-    int pat_bit = level == 1 ? BIT_PAT_OF_4K : BIT_PAT_OF_LARGE;
-    unsigned index = (has(entry, BIT_PWT) ? 1u : 0) + (has(entry, BIT_PCD) ? 2u : 0) +
-                     (cpu->has_pat && has(entry, pat_bit) ? 4u : 0);
-
-    switch (cpu->pat >> (8 * index) & 0xff) {
-    case 0:
-        return MM_MEMTYPE_UC;
-    case 1:
-        return MM_MEMTYPE_WC;
-    case 4:
-        return MM_MEMTYPE_WT;
-    case 5:
-        return MM_MEMTYPE_WP;
-    case 6:
-        return MM_MEMTYPE_WB;
-    case 7:
-        return MM_MEMTYPE_UC_MINUS;
-    }
-    fake_fail("the PAT has a reserved type at index %u", index);
-}
-
-static void fill_leaf(unsigned cpu, uint64_t virt, uint64_t entry, unsigned level, unsigned prot,
-                      struct fake_tlb *leaf)
-{
-    uint64_t offset = fake_level_bytes(level) - 1;
-
-    leaf->virt = virt & ~offset;
-    leaf->phys = entry & UINT64_C(0x000ffffffffff000) & ~offset;
-    leaf->level = level;
-    leaf->prot = prot;
-    leaf->type = memtype(&fake_machine.cpu[cpu], entry, level);
-    leaf->global = has(entry, BIT_GLOBAL) && fake_machine.cpu[cpu].pge;
-    leaf->dirty = has(entry, BIT_DIRTY);
-}
-
-/* The entry for `virt` in a table; false where there is no RAM. */
-static uint64_t *entry_at(uint64_t table, unsigned level, uint64_t virt, uint64_t *phys)
-{
-    *phys = table + virt / fake_level_bytes(level) % 512 * 8;
-    return fake_ram(mm_phys(*phys), 8);
+    *cached = (struct fake_cached){
+        .virt = fake_level_start(virt, level),
+        .phys = entry->phys,
+        .level = (uint8_t)level,
+        .kind = (uint8_t)entry->kind,
+        .prot = (uint8_t)prot,
+        .type = (uint8_t)entry->type,
+        .global = entry->global,
+        .dirty = entry->dirty,
+    };
 }
 
 void fake_walk_from(unsigned cpu, uint64_t virt, uint64_t table, unsigned level, unsigned prot,
                     unsigned how, struct fake_walk *walk)
 {
-    *walk = (struct fake_walk){.fault = FAKE_NO_TABLE};
-    fake_machine.count.walks++;
+    walk->fault = FAKE_NO_TABLE;
+    walk->step_count = 0;
+    walk->leaf.phys = 0;
+    fake_machine.counts[cpu].walks++;
     for (;; level--) {
-        uint64_t phys, entry;
-        uint64_t *at = entry_at(table, level, virt, &phys);
+        struct fake_entry entry;
+        uint64_t phys, bits;
+        void *at = fake_entry_at(table, level, virt, &phys);
 
         walk->level = level;
+        walk->fault = FAKE_NO_TABLE;
         if (at == NULL)
             return;
-        entry = __atomic_load_n(at, __ATOMIC_ACQUIRE);
-        walk->fault = has(entry, BIT_PRESENT) ? FAKE_RESERVED : FAKE_NOT_PRESENT;
-        if (!has(entry, BIT_PRESENT) || reserved_set(&fake_machine.cpu[cpu], entry, level))
+        bits = fake_entry_read(at);
+        fake_decode(&fake_machine.cpu[cpu], bits, level, &entry);
+        if ((how & FAKE_WALK_TOUCH) != 0)
+            forbidden(cpu, virt, phys, level, bits, &entry);
+        if (entry.kind == FAKE_ABSENT)
+            cached_fill(&walk->leaf, virt, level, 0, &entry);
+        walk->fault = entry.kind == FAKE_ABSENT ? FAKE_NOT_PRESENT : FAKE_RESERVED;
+        if (entry.kind == FAKE_ABSENT || entry.kind == FAKE_RESERVED_BITS)
             return;
-        if ((how & FAKE_WALK_TOUCH) != 0 && !has(entry, BIT_ACCESSED))
-            __atomic_fetch_or(at, BIT(BIT_ACCESSED), __ATOMIC_ACQ_REL);
-        prot &= grants(entry);
-        if (level == 1 || has(entry, BIT_LARGE)) {
+        if ((how & FAKE_WALK_TOUCH) != 0 && !entry.accessed)
+            entry_set(at, fake_format.accessed);
+        prot &= entry.prot;
+        if (entry.kind == FAKE_LEAF) {
             walk->fault = FAKE_OK;
             walk->leaf_entry = phys;
-            fill_leaf(cpu, virt, entry, level, prot, &walk->leaf);
+            cached_fill(&walk->leaf, virt, level, prot, &entry);
             return;
         }
-        walk->fault = FAKE_NO_TABLE;
-        table = entry & UINT64_C(0x000ffffffffff000);
-        walk->step[walk->step_count++] = (struct fake_psc){
-            .virt = virt & ~(fake_level_bytes(level) - 1),
-            .table = table,
-            .level = level - 1,
-            .prot = prot,
-        };
+        table = entry.phys;
+        cached_fill(&walk->step[walk->step_count++], virt, level, prot, &entry);
     }
 }
 
@@ -164,23 +124,22 @@ void fake_walk_root(unsigned cpu, uint64_t virt, unsigned how, struct fake_walk 
 {
     const struct fake_cpu *c = &fake_machine.cpu[cpu];
 
+    walk->fault = FAKE_NO_TABLE;
+    walk->step_count = 0;
+    walk->level = 0;
     if (c->root_loaded)
         fake_walk_from(cpu, virt, c->root.raw, c->levels, PROT_ALL, how, walk);
-    else
-        *walk = (struct fake_walk){.fault = FAKE_NO_TABLE};
 }
 
 void fake_walk_set_dirty(struct fake_walk *walk)
 {
-    uint64_t *at = fake_ram(mm_phys(walk->leaf_entry), 8);
-
-    __atomic_fetch_or(at, BIT(BIT_DIRTY), __ATOMIC_ACQ_REL);
+    entry_set(fake_ram(mm_phys(walk->leaf_entry), fake_format.entry_bytes), fake_format.dirty);
     walk->leaf.dirty = true;
 }
 
 /* ---- is what is cached still what the tables say? ---- */
 
-static bool leaf_grants(const struct fake_tlb *now, const struct fake_tlb *cached)
+static bool leaf_grants(const struct fake_cached *now, const struct fake_cached *cached)
 {
     uint64_t start = now->virt > cached->virt ? now->virt : cached->virt;
 
@@ -191,34 +150,34 @@ static bool leaf_grants(const struct fake_tlb *now, const struct fake_tlb *cache
 
 /* Every page of the cached translation, however small the tables have it now. */
 static bool table_grants(unsigned cpu, uint64_t table, unsigned level, unsigned prot, uint64_t virt,
-                         const struct fake_tlb *cached)
+                         const struct fake_cached *cached)
 {
-    unsigned entries = level < cached->level ? 512 : 1;
+    unsigned entries = level < cached->level ? fake_format.entries[level] : 1;
 
     for (unsigned i = 0; i < entries; i++, virt += fake_level_bytes(level)) {
-        uint64_t phys, entry;
-        const uint64_t *at = entry_at(table, level, virt, &phys);
-        struct fake_tlb now;
+        struct fake_cached now;
+        struct fake_entry entry;
+        uint64_t phys;
+        const void *at = fake_entry_at(table, level, virt, &phys);
 
         if (at == NULL)
             return false;
-        entry = *at;
-        if (!has(entry, BIT_PRESENT) || reserved_set(&fake_machine.cpu[cpu], entry, level))
-            return false;
-        if (level > 1 && !has(entry, BIT_LARGE)) {
-            if (!table_grants(cpu, entry & UINT64_C(0x000ffffffffff000), level - 1,
-                              prot & grants(entry), virt, cached))
+        fake_decode(&fake_machine.cpu[cpu], fake_entry_read(at), level, &entry);
+        if (entry.kind == FAKE_TABLE) {
+            if (!table_grants(cpu, entry.phys, level - 1, prot & entry.prot, virt, cached))
                 return false;
             continue;
         }
-        fill_leaf(cpu, virt, entry, level, prot & grants(entry), &now);
+        if (entry.kind != FAKE_LEAF)
+            return false;
+        cached_fill(&now, virt, level, prot & entry.prot, &entry);
         if (!leaf_grants(&now, cached))
             return false;
     }
     return true;
 }
 
-bool fake_walk_grants(unsigned cpu, const struct fake_tlb *cached)
+bool fake_walk_grants(unsigned cpu, const struct fake_cached *cached)
 {
     const struct fake_cpu *c = &fake_machine.cpu[cpu];
 
@@ -227,13 +186,13 @@ bool fake_walk_grants(unsigned cpu, const struct fake_tlb *cached)
 }
 
 /* The table is still linked where it was, below no fewer rights. */
-bool fake_walk_links(unsigned cpu, const struct fake_psc *cached)
+bool fake_walk_links(unsigned cpu, const struct fake_cached *cached)
 {
     struct fake_walk walk;
 
     fake_walk_root(cpu, cached->virt, 0, &walk);
     for (unsigned i = 0; i < walk.step_count; i++)
         if (walk.step[i].level == cached->level)
-            return walk.step[i].table == cached->table && (cached->prot & ~walk.step[i].prot) == 0;
+            return walk.step[i].phys == cached->phys && (cached->prot & ~walk.step[i].prot) == 0;
     return false;
 }

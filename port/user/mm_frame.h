@@ -15,10 +15,13 @@
 #include "mm/types.h"
 #include "mm/window.h"
 
+/* A pointer stays good when the frame was unmapped: it is used again for the table used last. */
+#define MM_FRAME_STAYS true
+
 MM_NODISCARD static inline enum mm_err mm_frame_map(const struct mm_window *window, mm_phys_t frame,
                                                     void **out)
 {
-    return mm_window_find(window, frame, MM_FRAME_BYTES, out);
+    return mm_window_frame(window, frame, out);
 }
 
 static inline void mm_frame_unmap(const struct mm_window *window, void *pointer)

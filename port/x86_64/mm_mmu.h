@@ -1,14 +1,14 @@
 /*
- * mm_mmu.h (x86_64) - the MMU: entries in memory, translations in caches, the root register.
+ * mm_mmu.h (x86_64) - the MMU: translations in caches, the root register.
  *
- * Problem     The hardware reads and writes page tables behind the program's back; each access must
- *             be one the compiler cannot split, merge or reorder, and each flush the right one.
- * Idea        The VMM touches entries and caches through these functions only. The simulated
- *             machine replaces this file and so sees every access.
- * Invariants  Each load and store of an entry is one 8-byte access (SDM vol. 3A, 8.1.1).
- * Locking     None; callers hold the space's lock for stores.
- * Cost        Load and store as plain moves; swap 20 times that; invlpg about 100 ns.
- * Rejected    Plain C accesses: a compiler may tear or repeat them.
+ * Problem     What the hardware remembers of page tables outlives them, and each flush must be the
+ *             right one.
+ * Idea        The VMM touches entries (mm_entry.h) and caches through these functions only. The
+ *             simulated machine replaces both files and so sees every access.
+ * Invariants  A flush is not moved before the store that it follows: each is a compiler barrier.
+ * Locking     None.
+ * Cost        invlpg about 100 ns.
+ * Rejected    Flushes that decide by themselves between page and all: the caller knows how many.
  * Source      Intel SDM vol. 3A, 4.10.4 (invalidation), 4.5 (CR3).
  */
 #ifndef MM_MMU_H
@@ -18,40 +18,11 @@
 #include <stdint.h>
 
 #include "mm/types.h"
+#include "mm_entry.h"
 #include "mm_pte.h"
 
 /* Above this many pages a full flush is cheaper than one by one. */
 #define MM_MMU_FLUSH_CEILING 32u
-
-static inline mm_pte_t mm_pte_load(const mm_pte_t *entry)
-{
-    return (mm_pte_t){__atomic_load_n(&entry->bits, __ATOMIC_ACQUIRE)};
-}
-
-/* Visible to walkers after everything stored before (x86_64 keeps stores in order). */
-static inline void mm_pte_store(mm_pte_t *entry, mm_pte_t value)
-{
-    __atomic_store_n(&entry->bits, value.bits, __ATOMIC_RELEASE);
-}
-
-/* Into a table that no walker can reach yet. */
-static inline void mm_pte_store_fresh(mm_pte_t *entry, mm_pte_t value)
-{
-    *(volatile uint64_t *)&entry->bits = value.bits;
-}
-
-/* Atomic against the hardware setting A and D. Returns the entry before. */
-static inline mm_pte_t mm_pte_swap(mm_pte_t *entry, mm_pte_t value)
-{
-    return (mm_pte_t){__atomic_exchange_n(&entry->bits, value.bits, __ATOMIC_ACQ_REL)};
-}
-
-/* Store `value` if the entry still equals *expected; else load it into *expected. */
-static inline bool mm_pte_compare_swap(mm_pte_t *entry, mm_pte_t *expected, mm_pte_t value)
-{
-    return __atomic_compare_exchange_n(&entry->bits, &expected->bits, value.bits, false,
-                                       __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
-}
 
 /* After entries became present: x86_64 walks again by itself. */
 static inline void mm_mmu_published(void)

@@ -28,9 +28,10 @@ typedef struct {
 } mm_pte_t;
 
 /* Geometry: 512 entries of 8 bytes at each of up to 5 levels; level 1 maps 4 KiB. */
+#define MM_PT_LEVELS_MIN     4u
 #define MM_PT_LEVELS_MAX     5u
-#define MM_PT_LEAF_LEVEL_MAX 3u /* 1 GiB */
-#define MM_PT_ENTRIES        512u
+#define MM_PT_LEAF_LEVEL_MAX 3u   /* 1 GiB */
+#define MM_PT_ENTRIES        512u /* of the largest table */
 #define MM_PT_INDEX_BITS     9u
 
 /* Hardware bits, the same at all levels unless said. */
@@ -40,7 +41,8 @@ typedef struct {
 #define MM_PTE_PWT     (UINT64_C(1) << 3)
 #define MM_PTE_PCD     (UINT64_C(1) << 4)
 #define MM_PTE_A       (UINT64_C(1) << 5)
-#define MM_PTE_D       (UINT64_C(1) << 6)
+#define MM_PTE_D_BIT   6u
+#define MM_PTE_D       (UINT64_C(1) << MM_PTE_D_BIT)
 #define MM_PTE_PS      (UINT64_C(1) << 7) /* levels 2 and 3: a leaf */
 #define MM_PTE_PAT_4K  (UINT64_C(1) << 7) /* level 1: third bit of the memory type */
 #define MM_PTE_G       (UINT64_C(1) << 8)
@@ -49,8 +51,10 @@ typedef struct {
 #define MM_PTE_ADDR    UINT64_C(0x000ffffffffff000) /* bits 12 to 51 */
 
 /* Bits that the hardware ignores in a present leaf and libmm uses. */
-#define MM_PTE_OWN_SHIFT   9u                  /* bits 9, 10: whose frame it is; 0 = borrowed */
-#define MM_PTE_SAVED_DIRTY (UINT64_C(1) << 58) /* D while W = 0 (I3) */
+#define MM_PTE_OWN_SHIFT       9u                 /* bits 9, 10: whose frame it is; 0 = borrowed */
+#define MM_PTE_OWNED           (UINT64_C(1) << 9) /* software: the frame is the space's */
+#define MM_PTE_SAVED_DIRTY_BIT 58u
+#define MM_PTE_SAVED_DIRTY     (UINT64_C(1) << MM_PTE_SAVED_DIRTY_BIT) /* D while W = 0 (I3) */
 
 /* ---- geometry ---- */
 
@@ -68,6 +72,22 @@ static inline uint64_t mm_pt_bytes(unsigned level)
 static inline unsigned mm_pt_index(mm_virt_t virt, unsigned level)
 {
     return (unsigned)(virt.raw >> mm_pt_shift(level)) & (MM_PT_ENTRIES - 1);
+}
+
+/* Entries of a table of `level`. */
+static inline unsigned mm_pt_entries(unsigned level)
+{
+    (void)level;
+    return MM_PT_ENTRIES;
+}
+
+/* The lowest level whose tables can have all of [first, last] inside one of them: a range that is all
+ * that a table covers belongs to the table above it. The range is frame-aligned and in one half. */
+static inline unsigned mm_pt_level_over(uint64_t first, uint64_t last)
+{
+    unsigned bit = 63u - (unsigned)__builtin_clzll((first ^ last) + 1);
+
+    return (bit - MM_FRAME_SHIFT) / MM_PT_INDEX_BITS + 1;
 }
 
 /* Canonical: the bits above the ones translated equal the highest of them (SDM vol. 1, 3.3.7.1). */
@@ -127,7 +147,15 @@ static inline uint64_t mm_pte_type_bits(enum mm_memtype type, unsigned level)
 
 /* ---- encoding ---- */
 
-#define MM_PTE_GLOBAL 1u /* flag of mm_pte_leaf(): kept across a change of root */
+/* flags of mm_pte_leaf() */
+#define MM_LEAF_GLOBAL 1u /* kept across a change of root */
+#define MM_LEAF_OWNED  2u /* the frame is the space's */
+
+/* The entry that was kept as a number. */
+static inline mm_pte_t mm_pte_of(uint64_t bits)
+{
+    return (mm_pte_t){bits};
+}
 
 /* The entry that means nothing. */
 static inline mm_pte_t mm_pte_empty(void)
@@ -151,8 +179,21 @@ static inline mm_pte_t mm_pte_leaf(mm_phys_t phys, unsigned prot, enum mm_memtyp
                     mm_pte_type_bits(type, level);
 
     bits |= level > 1 ? MM_PTE_PS : 0;
-    bits |= (flags & MM_PTE_GLOBAL) != 0 ? MM_PTE_G : 0;
+    bits |= (flags & MM_LEAF_GLOBAL) != 0 ? MM_PTE_G : 0;
+    bits |= (flags & MM_LEAF_OWNED) != 0 ? MM_PTE_OWNED : 0;
     return (mm_pte_t){bits};
+}
+
+/* A leaf of frame 0, to be another's: `phys` is aligned to the size of its level. */
+static inline mm_pte_t mm_pte_to(mm_pte_t leaf, mm_phys_t phys)
+{
+    return (mm_pte_t){leaf.bits | (phys.raw & MM_PTE_ADDR)};
+}
+
+/* The same leaf for the frames right behind. */
+static inline mm_pte_t mm_pte_next(mm_pte_t leaf, unsigned level)
+{
+    return (mm_pte_t){leaf.bits + mm_pt_bytes(level)};
 }
 
 /* An entry that refers to a table. It grants everything; the leaf decides (`user`: also U). */
@@ -242,18 +283,93 @@ static inline uint64_t mm_pte_reserved(mm_pte_t entry, unsigned level, unsigned 
     return entry.bits & reserved;
 }
 
+static inline bool mm_pte_is_owned(mm_pte_t leaf)
+{
+    return (leaf.bits & MM_PTE_OWNED) != 0;
+}
+
+/* A present leaf of `level` with none of the bits `reserved` for it set (mm_pt_reserved_leaf()). */
+static inline bool mm_pte_is_sound_leaf(mm_pte_t entry, uint64_t reserved, unsigned level)
+{
+    uint64_t leaf = MM_PTE_P | (level > 1 ? MM_PTE_PS : 0);
+
+    return (entry.bits & (leaf | reserved)) == leaf;
+}
+
+/* What mm_pte_reserved() looks for in a leaf of `level`, on a CPU with no-execute. */
+static inline uint64_t mm_pt_reserved_leaf(unsigned level, unsigned phys_bits)
+{
+    uint64_t low =
+        level > 1 ? (mm_pt_bytes(level) - 1) & ~(MM_PTE_PAT_BIG | (MM_FRAME_BYTES - 1)) : 0;
+
+    return (MM_PTE_ADDR & ~((UINT64_C(1) << phys_bits) - 1)) | low;
+}
+
+/* Has the hardware nothing left to set in this leaf? Then it does not write it (SDM vol. 3A, 4.8). */
+static inline bool mm_pte_settled(mm_pte_t leaf)
+{
+    return (leaf.bits & MM_PTE_A) != 0 && (leaf.bits & (MM_PTE_D | MM_PTE_W)) != MM_PTE_W;
+}
+
 /* ---- changing ---- */
 
-/* The same leaf with other rights; type, frame, A, G and software bits stay; D obeys I3. */
-static inline mm_pte_t mm_pte_with_prot(mm_pte_t leaf, unsigned prot)
-{
-    uint64_t bits = (leaf.bits & ~(MM_PTE_W | MM_PTE_U | MM_PTE_NX)) | mm_pte_prot_bits(prot);
+/* Other rights for leaves: made once, used for many. Masks and shifts, no branches. */
+struct mm_pte_change {
+    uint64_t keep, set;        /* bits of the leaf, bits of the new rights */
+    uint64_t from;             /* the dirty mark of the one kind ... */
+    unsigned from_bit, to_bit; /* ... becomes that of the other (I3) */
+    uint64_t denies;           /* rights that are a 1, of which some are taken away */
+    uint64_t forbids;          /* no-execute, if it is set */
+};
 
-    if ((bits & MM_PTE_W) == 0 && (bits & MM_PTE_D) != 0)
-        bits = (bits & ~MM_PTE_D) | MM_PTE_SAVED_DIRTY;
-    else if ((bits & MM_PTE_W) != 0 && (bits & MM_PTE_SAVED_DIRTY) != 0)
-        bits = (bits & ~MM_PTE_SAVED_DIRTY) | MM_PTE_D;
-    return (mm_pte_t){bits};
+static inline struct mm_pte_change mm_pte_change_to(unsigned prot)
+{
+    bool writes = (prot & MM_PROT_WRITE) != 0;
+    uint64_t set = mm_pte_prot_bits(prot);
+    uint64_t from = writes ? MM_PTE_SAVED_DIRTY : MM_PTE_D;
+
+    return (struct mm_pte_change){
+        .keep = ~(MM_PTE_W | MM_PTE_U | MM_PTE_NX | from),
+        .set = set,
+        .from = from,
+        .from_bit = writes ? MM_PTE_SAVED_DIRTY_BIT : MM_PTE_D_BIT,
+        .to_bit = writes ? MM_PTE_D_BIT : MM_PTE_SAVED_DIRTY_BIT,
+        .denies = (MM_PTE_W | MM_PTE_U) & ~set,
+        .forbids = MM_PTE_NX & set,
+    };
+}
+
+/* The same leaf with other rights; type, frame, A, G and software bits stay; D obeys I3. */
+static inline mm_pte_t mm_pte_changed(mm_pte_t leaf, const struct mm_pte_change *change)
+{
+    uint64_t dirty = (leaf.bits & change->from) >> change->from_bit << change->to_bit;
+
+    return (mm_pte_t){(leaf.bits & change->keep) | change->set | dirty};
+}
+
+/* Does that deny what the leaf granted? */
+static inline bool mm_pte_loses(mm_pte_t leaf, const struct mm_pte_change *change)
+{
+    return ((leaf.bits & change->denies) | (~leaf.bits & change->forbids)) != 0;
+}
+
+/* The same leaf without marks. */
+static inline mm_pte_t mm_pte_cleaned(mm_pte_t leaf, bool accessed, bool dirty)
+{
+    uint64_t marks = (accessed ? MM_PTE_A : 0) | (dirty ? MM_PTE_D | MM_PTE_SAVED_DIRTY : 0);
+
+    return (mm_pte_t){leaf.bits & ~marks};
+}
+
+/* The leaf of `level` whose first part at level - 1 is `part`; accessed, and dirty if `dirty`. */
+static inline mm_pte_t mm_pte_joined(mm_pte_t part, unsigned level, bool dirty)
+{
+    uint64_t pat = level == 2 && (part.bits & MM_PTE_PAT_4K) != 0 ? MM_PTE_PAT_BIG : 0;
+    uint64_t kept =
+        part.bits & ~(MM_PTE_A | MM_PTE_D | MM_PTE_SAVED_DIRTY | (level == 2 ? MM_PTE_PAT_4K : 0));
+    uint64_t mark = (part.bits & MM_PTE_W) != 0 ? MM_PTE_D : MM_PTE_SAVED_DIRTY;
+
+    return (mm_pte_t){kept | pat | MM_PTE_PS | MM_PTE_A | (dirty ? mark : 0)};
 }
 
 /* Child `index` at level - 1 of a leaf that is split: same rights, type, A, D; the memory-type bit

@@ -71,6 +71,11 @@ static inline uint32_t mm_fetch_add_release_u32(uint32_t *p, uint32_t v)
     return __atomic_fetch_add(p, v, __ATOMIC_RELEASE);
 }
 
+static inline uint64_t mm_fetch_add_release_u64(uint64_t *p, uint64_t v)
+{
+    return __atomic_fetch_add(p, v, __ATOMIC_RELEASE);
+}
+
 static inline uint64_t mm_fetch_or_acq_rel_u64(uint64_t *p, uint64_t v)
 {
     return __atomic_fetch_or(p, v, __ATOMIC_ACQ_REL);
@@ -85,6 +90,17 @@ static inline uint64_t mm_fetch_and_acq_rel_u64(uint64_t *p, uint64_t v)
 static inline void mm_fence_full(void)
 {
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
+/* Store `v`, then a full fence. */
+static inline void mm_store_fence_u64(uint64_t *p, uint64_t v)
+{
+#if defined(__x86_64__)
+    (void)__atomic_exchange_n(p, v, __ATOMIC_SEQ_CST); /* a locked instruction is both */
+#else
+    __atomic_store_n(p, v, __ATOMIC_RELEASE); /* whoever reads it has seen what was done before */
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+#endif
 }
 
 /* Orders accesses of this CPU as its own interrupt handlers see them: no instruction, but the

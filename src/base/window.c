@@ -7,6 +7,7 @@
  *             says that there is none.
  * Invariants  I1 pieces are frame-aligned, not empty, sorted by `first`, disjoint
  *             I2 no piece wraps, physically or virtually
+ *             I3 `largest` is one of the pieces, or 0, where an unused one has no bytes
  * Locking     The caller serialises changes; lookups need none while there are no changes.
  * Cost        O(pieces), at most 16.
  * Rejected    A base and an offset: a second piece (memory above a hole) breaks it.
@@ -42,6 +43,7 @@ static void piece_remove(struct mm_window *window, uint32_t at)
     window->count--;
     for (uint32_t i = at; i < window->count; i++)
         window->piece[i] = window->piece[i + 1];
+    window->piece[window->count] = (struct mm_window_piece){{0}, 0, {0}};
 }
 
 /* Join the new piece with the neighbour before or after it: no room is needed then. */
@@ -67,6 +69,14 @@ static bool piece_join(struct mm_window *window, uint32_t at, const struct mm_wi
     return false;
 }
 
+static void find_largest(struct mm_window *window)
+{
+    window->largest = 0;
+    for (uint32_t i = 1; i < window->count; i++)
+        if (window->piece[i].bytes > window->piece[window->largest].bytes)
+            window->largest = i;
+}
+
 enum mm_err mm_window_add(struct mm_window *window, mm_phys_t first, uint64_t bytes, mm_virt_t virt)
 {
     struct mm_window_piece piece = {first, bytes, virt};
@@ -81,11 +91,12 @@ enum mm_err mm_window_add(struct mm_window *window, mm_phys_t first, uint64_t by
         return MM_ERR_EXISTS;
     if (at < window->count && mm_range_last(first.raw, bytes) >= window->piece[at].first.raw)
         return MM_ERR_EXISTS;
-    if (piece_join(window, at, &piece))
-        return MM_OK;
-    if (window->count == MM_WINDOW_PIECES)
-        return MM_ERR_NO_ROOM;
-    piece_insert(window, at, piece);
+    if (!piece_join(window, at, &piece)) {
+        if (window->count == MM_WINDOW_PIECES)
+            return MM_ERR_NO_ROOM;
+        piece_insert(window, at, piece);
+    }
+    find_largest(window);
     return MM_OK;
 }
 

@@ -2,7 +2,7 @@
  * frame_source.c - the PMM as a source of page-table frames.
  *
  * Problem     The VMM takes table frames before there is a PMM and after; it must not know which.
- * Idea        Three functions over a context. Tables may use the reserve: half a mapping helps
+ * Idea        Four functions over a context. Tables may use the reserve: half a mapping helps
  *             nobody. `owns` says what may be freed: an adopted root has tables that never came
  *             from here.
  * Invariants  A frame is owned exactly while it is managed and allocated; who asks knows that it is
@@ -48,12 +48,21 @@ static bool pmm_source_owns(void *context, mm_phys_t frame)
     return (allocated >> (place.index % 64) & 1) != 0;
 }
 
+static enum mm_err pmm_source_tag(void *context, mm_phys_t frame, uint16_t **out)
+{
+    struct mm_pmm *pmm = context;
+    enum mm_err err = mm_pmm_tag(pmm, frame, true, out);
+
+    return err == MM_ERR_UNSUPPORTED ? MM_ERR_NOT_FOUND : err; /* no window, so no tags at all */
+}
+
 struct mm_frame_source mm_pmm_frame_source(struct mm_pmm *pmm)
 {
     return (struct mm_frame_source){
         .alloc = pmm_source_alloc,
         .free = pmm_source_free,
         .owns = pmm_source_owns,
+        .tag = pmm_source_tag,
         .context = pmm,
     };
 }

@@ -35,6 +35,7 @@
 #define MM_PMM_INTERNAL_H
 
 #include "base/bits.h"
+#include "base/compiler.h"
 #include "base/lock.h"
 #include "base/mm_atomic.h"
 #include "mm/pmm.h"
@@ -571,7 +572,5 @@ bool mm_pool_single(struct mm_pmm *pmm, const struct mm_frame_want *want, struct
 /* mm_pmm_free() in the name of the public function `where`. */
 enum mm_err mm_pmm_give_back(struct mm_pmm *pmm, mm_phys_t first, uint64_t count, const char *where,
                              const void *caller);
-
-#define MM_COLD __attribute__((noinline, cold))
 
 #endif

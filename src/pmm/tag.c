@@ -11,6 +11,7 @@
  * Cost        Two dependent loads.
  * Rejected    Tables that go when the chunk is empty: readers without a lock could still be there.
  */
+#include "base/checked.h"
 #include "mm_frame.h"
 #include "pmm/pmm_internal.h"
 
@@ -24,12 +25,32 @@ static uint64_t *directory_of(const struct mm_pmm *pmm, uint32_t chunk)
     return &pmm->tag_directory[chunk / POINTERS];
 }
 
+/* Where the window does not show all memory, or ordinary memory is gone. */
+static MM_COLD enum mm_err own_frame_hard(struct mm_pmm *pmm, mm_phys_t *frame)
+{
+    enum mm_err err = MM_ERR_NO_MEMORY;
+
+    for (uint32_t i = pmm->window->count; err != MM_OK && i-- > 0;) {
+        const struct mm_window_piece *piece = &pmm->window->piece[i];
+        const struct mm_frame_request request = {
+            .flags = MM_FRAME_ZERO | MM_FRAME_RESERVE,
+            .lowest = piece->first,
+            .highest = mm_phys(mm_range_last(piece->first.raw, piece->bytes)),
+        };
+
+        err = mm_pmm_alloc(pmm, &request, frame);
+    }
+    return err;
+}
+
 /* A zeroed frame, as a number that is a pointer to it. */
 static enum mm_err own_frame(struct mm_pmm *pmm, mm_phys_t *frame, uint64_t *pointer)
 {
     void *mapped;
     enum mm_err err = mm_pmm_alloc_zeroed(pmm, frame);
 
+    if ((err == MM_ERR_WINDOW || err == MM_ERR_NO_MEMORY) && own_frame_hard(pmm, frame) == MM_OK)
+        err = MM_OK;
     if (err != MM_OK)
         return err;
     err = mm_frame_map(pmm->window, *frame, &mapped);

@@ -118,7 +118,21 @@ static bool frame_owns(void *context, mm_phys_t frame)
     return source.owns == NULL || source.owns(source.context, frame);
 }
 
+static enum mm_err frame_tag(void *context, mm_phys_t frame, uint16_t **out)
+{
+    const struct mm_direct_pages *from = context;
+    struct mm_frame_source source = mm_pmm_frame_source(from->pmm);
+
+    return source.tag(source.context, frame, out);
+}
+
 struct mm_frame_source mm_start_frame_source(struct mm_direct_pages *pages)
 {
-    return (struct mm_frame_source){frame_alloc, frame_free, frame_owns, pages};
+    return (struct mm_frame_source){
+        .alloc = frame_alloc,
+        .free = frame_free,
+        .owns = frame_owns,
+        .tag = frame_tag,
+        .context = pages,
+    };
 }

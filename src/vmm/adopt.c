@@ -70,11 +70,17 @@ static enum mm_err adopt_leaf(struct mm_walker *walker, struct mm_visit *visit)
 
     if (reserved_bits(space, visit))
         return refuse(walker, visit);
-    space->leaf_count[visit->level - 1]++;
-    space->mapped_frames += mm_pt_bytes(visit->level) / MM_FRAME_BYTES;
     if (mm_pte_global(visit->entry) && !mm_pt_kernel_half(mm_virt(visit->virt)))
         stock->low_global = true;
     return MM_OK;
+}
+
+static void adopt_leave(struct mm_walker *walker, struct mm_visit *visit, mm_pte_t *child)
+{
+    struct stock *stock = walker->context;
+
+    mm_table_recount(stock->space->vmm, mm_pte_phys(visit->entry, visit->level), child,
+                     visit->level - 1);
 }
 
 static enum mm_err count_half(struct stock *stock, struct mm_span half, struct mm_space_fail *fail)
@@ -83,6 +89,7 @@ static enum mm_err count_half(struct stock *stock, struct mm_span half, struct m
 
     walker.enter = adopt_enter;
     walker.leaf = adopt_leaf;
+    walker.leave = adopt_leave;
     walker.damaged = adopt_damaged;
     return mm_walker_run_all(&walker);
 }
@@ -113,6 +120,7 @@ enum mm_err mm_space_adopt(struct mm_vmm *vmm, struct mm_space *space, struct mm
         return mm_fail(fail, MM_ERR_BAD_ARG, 0, 0, mm_pte_empty());
     if (vmm->kernel != NULL)
         return mm_fail(fail, MM_ERR_EXISTS, 0, 0, mm_pte_empty());
+    mm_vmm_note_tags(vmm, vmm->tables.tag != NULL);
     mm_space_begin(&made, vmm, mm_mmu_root(), MM_SPACE_KERNEL | MM_SPACE_ADOPTED);
     err = take_stock(&stock, fail);
     if (err != MM_OK)
@@ -121,7 +129,7 @@ enum mm_err mm_space_adopt(struct mm_vmm *vmm, struct mm_space *space, struct mm
     guard = mm_cpu_guard();
     cpu = mm_cpu_index();
     if (cpu < vmm->cpu_count) {
-        vmm->active[cpu] = space;
+        mm_vmm_cpu(vmm, cpu)->active = space;
         space->holds = 1;
         mm_cpuset_add(&space->cpus, cpu);
     }

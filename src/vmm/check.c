@@ -15,7 +15,7 @@
  * Rejected    A bitmap of frames: it needs memory, and a checker that allocates hides faults.
  */
 #include "base/report.h"
-#include "vmm_internal.h"
+#include "subtree.h"
 
 #define TWICE_AT_ONCE    64u
 #define TWICE_TABLES_MAX 8192u
@@ -24,8 +24,9 @@ struct checking {
     struct mm_space *space;
     const struct mm_check_sink *sink;
     size_t faults;
-    uint64_t tables, frames, tables_max;
-    uint64_t leaf_count[MM_PT_LEAF_LEVEL_MAX];
+    uint64_t tables, tables_max;
+    uint64_t owned;
+    bool unbounded; /* a loop: not to be walked again */
 };
 
 static void fault(struct checking *c, const char *what, uint64_t address, uint64_t found,
@@ -95,6 +96,7 @@ static enum mm_err check_enter(struct mm_walker *walker, struct mm_visit *visit)
         return MM_OK;
     if (is_ancestor(walker, visit->level, table)) {
         fault(c, "a table is below itself", visit->virt, visit->entry.bits, 0);
+        c->unbounded = true;
         return MM_OK;
     }
     if (!can_reach(walker->window, table)) {
@@ -103,6 +105,7 @@ static enum mm_err check_enter(struct mm_walker *walker, struct mm_visit *visit)
     }
     if (c->tables == c->tables_max) {
         fault(c, "far more tables than counted", visit->virt, c->tables, c->space->table_count);
+        c->unbounded = true;
         walker->progress = MM_WALKER_DONE;
         return MM_OK;
     }
@@ -119,20 +122,66 @@ static enum mm_err check_leaf(struct mm_walker *walker, struct mm_visit *visit)
 
     if (has_reserved_bits(c, visit))
         return MM_OK;
-    c->leaf_count[visit->level - 1]++;
-    c->frames += mm_pt_bytes(visit->level) / MM_FRAME_BYTES;
+    if (mm_pte_is_owned(visit->entry) && mm_space_may_own(c->space)) {
+        c->owned++;
+        if (visit->level != 1)
+            fault(c, "a large page is owned", visit->virt, visit->entry.bits, 0);
+        else if (is_free(c, mm_pte_phys(visit->entry, 1)))
+            fault(c, "the frame of an owned page is free", visit->virt, visit->entry.bits, 0);
+    }
     if ((mm_pte_prot(visit->entry) & MM_PROT_USER) != 0 &&
         mm_pt_kernel_half(mm_virt(visit->virt)) && (c->space->flags & MM_SPACE_ADOPTED) == 0)
         fault(c, "a user page in the kernel half", visit->virt, visit->entry.bits, 0);
     return MM_OK;
 }
 
+/* Does the table's tag say what is in it, and that nobody is at work there? */
+static void check_tag(struct checking *c, mm_phys_t table, unsigned level, unsigned live,
+                      uint64_t virt)
+{
+    const uint16_t *tag = mm_table_tag(c->space->vmm, table, level);
+    uint16_t expected = mm_tag_of(level, live);
+    uint16_t found = tag != NULL ? mm_load_relaxed_u16(tag) : expected;
+
+    if (((found ^ expected) & MM_TAG_LIVE) != 0)
+        fault(c, "the entries of a table are miscounted", virt, found, expected);
+    if ((found & MM_TAG_LOCK) != 0)
+        fault(c, "a table is locked", virt, found, expected);
+    if ((found & MM_TAG_STRAY) != 0)
+        fault(c, "a table is linked and stray", virt, found, expected);
+}
+
+/* Does the tag of a leaf table say that it may have owned pages, if it has? */
+static void check_marks(struct checking *c, mm_phys_t table, const mm_pte_t *entry, uint64_t virt)
+{
+    const uint16_t *tag = mm_table_tag(c->space->vmm, table, 1);
+
+    if (tag == NULL || (mm_load_relaxed_u16(tag) & MM_TAG_OWNED) != 0 ||
+        !mm_space_may_own(c->space))
+        return;
+    for (unsigned i = 0; i < mm_pt_entries(1); i++) {
+        mm_pte_t leaf = mm_pte_load(&entry[i]);
+
+        if (mm_pte_is_present(leaf) && mm_pte_is_owned(leaf)) {
+            fault(c, "an owned page in a table that says it has none", virt + i * mm_pt_bytes(1),
+                  leaf.bits, 0);
+            return;
+        }
+    }
+}
+
 static void check_leave(struct mm_walker *walker, struct mm_visit *visit, mm_pte_t *child)
 {
     struct checking *c = walker->context;
     mm_phys_t table = mm_pte_phys(visit->entry, visit->level);
+    unsigned live = mm_table_search(child, visit->level - 1);
 
-    if (!mm_table_is_empty(child) || mm_table_is_kept(c->space, visit->virt, visit->level))
+    check_tag(c, table, visit->level - 1, live, visit->virt);
+    if (visit->level == 2)
+        check_marks(c, table, child, visit->virt);
+    if (live != 0 ||
+        mm_table_is_kept(c->space, mm_table_tag(c->space->vmm, table, visit->level - 1),
+                         visit->virt, visit->level))
         return;
     if ((c->space->flags & MM_SPACE_ADOPTED) == 0 || mm_table_is_ours(c->space->vmm, table))
         fault(c, "an empty table was not freed", visit->virt, table.raw, visit->level - 1);
@@ -235,8 +284,9 @@ static void check_shared_half(struct checking *c)
     if (mm_table_map(window, kernel->root, &from) != MM_OK)
         return;
     if (mm_table_map(window, c->space->root, &root) == MM_OK) {
-        for (unsigned i = mm_pt_kernel_index(); i < MM_PT_ENTRIES; i++) {
-            unsigned level = c->space->vmm->paging.levels;
+        unsigned level = c->space->vmm->paging.levels;
+
+        for (unsigned i = mm_pt_kernel_index(); i < mm_pt_entries(level); i++) {
             mm_pte_t ours = mm_pte_load(&root[i]), theirs = mm_pte_load(&from[i]);
 
             if (mm_pte_is_present(ours) != mm_pte_is_present(theirs) ||
@@ -254,12 +304,8 @@ static void check_counts(struct checking *c)
 
     if (c->tables != space->table_count)
         fault(c, "tables miscounted", space->root.raw, space->table_count, c->tables);
-    if (c->frames != space->mapped_frames)
-        fault(c, "mapped frames miscounted", space->root.raw, space->mapped_frames, c->frames);
-    for (unsigned i = 0; i < MM_PT_LEAF_LEVEL_MAX; i++) {
-        if (c->leaf_count[i] != space->leaf_count[i])
-            fault(c, "leaves miscounted", i + 1, space->leaf_count[i], c->leaf_count[i]);
-    }
+    if (c->owned != space->frame_count)
+        fault(c, "owned frames miscounted", space->root.raw, space->frame_count, c->owned);
 }
 
 size_t mm_space_check(struct mm_space *space, const struct mm_check_sink *sink)
@@ -278,7 +324,7 @@ size_t mm_space_check(struct mm_space *space, const struct mm_check_sink *sink)
     halves = mm_space_halves(space, half);
     for (unsigned i = 0; i < halves; i++)
         check_half(&c, half[i]);
-    if (c.faults == 0 && c.tables <= TWICE_TABLES_MAX)
+    if (!c.unbounded && c.tables <= TWICE_TABLES_MAX)
         check_twice(&c);
     check_counts(&c);
     if (!mm_space_is_kernel(space))

@@ -7,12 +7,13 @@
  *             frees come behind the flush in the one function that does both: there is no other
  *             way to free a table.
  * Invariants  I1 an entry is cleared before its address is put in here
- *             I2 nothing in `table` or `run` is freed before all CPUs concerned have flushed
+ *             I2 nothing in `table` or `run` is freed before all CPUs concerned have flushed, and all
+ *                walks that had begun have ended
  *             I3 flags has EVERYTHING, or every removed translation is in `page`, and for each
  *                removed table an address that it covered
- *             I4 a space is not destroyed while a gather of it is open: between two holds of its
- *                lock, and in the flush, its tables and its struct stay what they were
- * Locking     Filled under the space's lock; flushed without it, since other CPUs are waited for.
+ *             I4 a space is not destroyed while a gather of it is open; one that a call keeps to
+ *                itself does not touch the space any more once its section has ended
+ * Locking     Filled with tables locked; flushed outside of sections, since other CPUs are waited for.
  * Cost        Up to MM_MMU_FLUSH_CEILING single flushes, else one full one; one shootdown.
  * Rejected    Flushing per page: a hundred times the cost of the entry's store. Freeing at once and
  *             flushing later: a table is walked by the hardware until the flush.
@@ -21,40 +22,34 @@
 #include "base/report.h"
 #include "mm/host.h"
 #include "mm_cpu.h"
-#include "vmm_internal.h"
+#include "subtree.h"
 
 _Static_assert(MM_MMU_FLUSH_CEILING <= MM_GATHER_PAGES, "a gather holds what is flushed singly");
 
-void mm_gather_begin(struct mm_gather *gather, struct mm_space *space)
+void mm_gather_start(struct mm_gather *gather, struct mm_space *space)
 {
-    if (gather == NULL)
-        return;
     /* mm_space_destroy() has one over a space that is gone; one over nothing frees nothing */
     gather->space = mm_space_alive(space) != MM_ERR_BAD_ARG ? space : NULL;
+    gather->vmm = gather->space != NULL ? space->vmm : NULL;
     gather->release = NULL;
     gather->release_context = NULL;
     gather->table_count = 0;
     gather->run_count = 0;
     gather->page_count = 0;
-    /* not of a space that is gone: mm_space_destroy() has one, and needs no hold */
-    gather->flags = mm_space_hold(gather->space) == MM_OK ? MM_GATHER_HOLDS : 0;
+    gather->owned_count = 0;
+    gather->cursor = NULL;
+    gather->flags = gather->space != NULL && mm_space_is_kernel(space) ? MM_GATHER_KERNEL : 0;
+    if (gather->space != NULL && mm_space_may_own(space))
+        gather->flags |= MM_GATHER_OWNS;
 }
 
-void mm_gather_everything(struct mm_gather *gather)
+void mm_gather_begin(struct mm_gather *gather, struct mm_space *space)
 {
-    gather->flags |= MM_GATHER_EVERYTHING;
-}
-
-/* One translation of whatever size: flushing any address in it drops it. */
-void mm_gather_page(struct mm_gather *gather, uint64_t virt, uint64_t bytes)
-{
-    if (gather->page_count == MM_MMU_FLUSH_CEILING) {
-        mm_gather_everything(gather);
+    if (gather == NULL)
         return;
-    }
-    gather->page[gather->page_count].start = mm_virt(virt);
-    gather->page[gather->page_count].bytes = bytes;
-    gather->page_count++;
+    mm_gather_start(gather, space);
+    if (mm_space_hold(gather->space) == MM_OK)
+        gather->flags |= MM_GATHER_HOLDS;
 }
 
 /* Is an address in [virt, virt + bytes) flushed already? The latest are the likeliest. */
@@ -73,18 +68,45 @@ static bool flushes_in(const struct mm_gather *gather, uint64_t virt, uint64_t b
  * only those that lead to the page (APM vol. 2, 3.1.7). So a page below the table is flushed: as a
  * rule it is one that was just removed; a table that was found empty has none.
  */
-void mm_gather_table(struct mm_gather *gather, mm_phys_t table, uint64_t virt, uint64_t bytes)
+void mm_gather_table(struct mm_gather *gather, mm_phys_t table, unsigned level, uint64_t virt,
+                     uint64_t bytes)
 {
     MM_ASSERT(gather->table_count < MM_GATHER_TABLES);
-    gather->table[gather->table_count++] = table;
+    gather->table[gather->table_count++] = mm_phys(table.raw | level);
     if ((gather->flags & MM_GATHER_EVERYTHING) == 0 && !flushes_in(gather, virt, bytes))
         mm_gather_page(gather, virt, MM_FRAME_BYTES);
+}
+
+static void gather_free(struct mm_gather *gather)
+{
+    struct mm_vmm *vmm = gather->vmm;
+
+    for (uint32_t i = 0; i < gather->table_count; i++) {
+        uint64_t table = gather->table[i].raw;
+
+        mm_tables_free(vmm, mm_phys(mm_align_down(table, MM_FRAME_BYTES)),
+                       (unsigned)(table % MM_FRAME_BYTES), (gather->flags & MM_GATHER_OWNS) != 0);
+    }
+    gather->flags |= MM_GATHER_FREES;
+    while (gather->run_count != 0) { /* off first: `release` may look at the gather */
+        struct mm_phys_range run = gather->run[--gather->run_count];
+
+        if (gather->release != NULL)
+            gather->release(gather->release_context, run.start, run.bytes >> MM_FRAME_SHIFT);
+        else
+            (void)mm_pmm_free(vmm->pmm, run.start, run.bytes >> MM_FRAME_SHIFT);
+    }
+    gather->flags &= ~MM_GATHER_FREES;
+    if (gather->owned_count != 0)
+        (void)mm_pmm_free_bulk(vmm->pmm, gather->owned, gather->owned_count);
+    gather->table_count = 0;
+    gather->owned_count = 0;
 }
 
 static void flush_here(const struct mm_gather *gather)
 {
     if ((gather->flags & MM_GATHER_EVERYTHING) != 0) {
-        if (mm_space_is_kernel(gather->space))
+        if ((gather->flags & MM_GATHER_KERNEL) != 0)
             mm_mmu_flush_all();
         else
             mm_mmu_flush_space();
@@ -99,76 +121,76 @@ static void serve(const void *request)
     flush_here((const struct mm_gather *)request);
 }
 
+static bool has_translations(const struct mm_gather *gather)
+{
+    return !MM_BREAK_DROP_FLUSH &&
+           (gather->page_count != 0 || (gather->flags & MM_GATHER_EVERYTHING) != 0);
+}
+
 /*
- * Flush on this CPU if it is concerned; the others concerned go to `out`. A change of the kernel
- * space concerns every CPU, since all see its upper half; one of a user space those that have it
- * loaded, or are about to.
+ * Whom it concerns: a change of the kernel space every CPU, since all see its upper half; one of a
+ * user space those that have it loaded, or are about to.
  */
-static bool flush_local(const struct mm_gather *gather, struct mm_cpuset *out)
+bool mm_gather_flush_here(struct mm_gather *gather, struct mm_cpuset *others)
 {
     const struct mm_space *space = gather->space;
-    bool kernel = mm_space_is_kernel(space);
-    mm_guard_t guard = mm_cpu_guard();
+    struct mm_vmm *vmm = gather->vmm;
+    bool kernel = (gather->flags & MM_GATHER_KERNEL) != 0;
     unsigned self = mm_cpu_index();
-    uint64_t others = 0;
+    bool any;
 
-    mm_fence_full(); /* pairs with mm_space_activate(): the entry is seen, or its CPU is in here */
-    (void)mm_cpuset_read(kernel ? &space->vmm->online : &space->cpus, out);
-    if (kernel || (out->bits[self / 64] >> self % 64 & 1) != 0)
-        flush_here(gather);
-    out->bits[self / 64] &= ~(UINT64_C(1) << self % 64);
-    mm_cpu_unguard(guard);
-    for (unsigned i = 0; i < MM_CPUS_MAX / 64; i++)
-        others |= out->bits[i];
-    return others != 0;
-}
-
-static void gather_flush_all_cpus(const struct mm_gather *gather)
-{
-    struct mm_vmm *vmm = gather->space->vmm;
-    struct mm_cpuset others;
-
-    if (MM_BREAK_DROP_FLUSH ||
-        (gather->page_count == 0 && (gather->flags & MM_GATHER_EVERYTHING) == 0))
-        return;
+    if (MM_BREAK_FREE_BEFORE_FLUSH)
+        gather_free(gather);
+    if (!has_translations(gather))
+        return false;
     if ((gather->flags & MM_GATHER_EVERYTHING) != 0)
         (void)mm_fetch_add_relaxed_u64(&vmm->full_flushes, 1);
-    if (!flush_local(gather, &others))
-        return;
-    (void)mm_fetch_add_relaxed_u64(&vmm->shootdowns, 1);
-    mm_host_shootdown(&others, serve, gather);
+    mm_fence_full(); /* pairs with mm_space_activate(): the entry is seen, or its CPU is in here */
+    any = mm_cpuset_read(kernel ? &vmm->online : &space->cpus, vmm->cpu_count, others);
+    if (kernel || (any && (others->bits[self / 64] >> self % 64 & 1) != 0))
+        flush_here(gather);
+    if (!any)
+        return false;
+    others->bits[self / 64] &= ~(UINT64_C(1) << self % 64);
+    any = false;
+    for (unsigned i = 0; i * 64 < vmm->cpu_count; i++)
+        any |= others->bits[i] != 0;
+    return any;
 }
 
-static void gather_free(struct mm_gather *gather)
+void mm_gather_finish(struct mm_gather *gather, const struct mm_cpuset *others)
 {
-    struct mm_vmm *vmm = gather->space->vmm;
-
-    for (uint32_t i = 0; i < gather->table_count; i++) {
-        if (mm_table_is_ours(vmm, gather->table[i]))
-            vmm->tables.free(vmm->tables.context, gather->table[i]);
+    if (others != NULL) {
+        (void)mm_fetch_add_relaxed_u64(&gather->vmm->shootdowns, 1);
+        mm_host_shootdown(others, serve, gather);
     }
-    for (uint32_t i = 0; i < gather->run_count; i++) {
-        uint64_t frames = gather->run[i].bytes >> MM_FRAME_SHIFT;
-
-        if (gather->release != NULL)
-            gather->release(gather->release_context, gather->run[i].start, frames);
-        else
-            (void)mm_pmm_free(vmm->pmm, gather->run[i].start, frames);
-    }
-    gather->table_count = 0;
-    gather->run_count = 0;
+    if (gather->table_count != 0 || gather->run_count != 0 || gather->owned_count != 0)
+        mm_sections_wait(gather->vmm);
+    gather_free(gather);
+    gather->page_count = 0;
+    gather->flags &= ~MM_GATHER_EVERYTHING;
 }
 
 void mm_gather_flush(struct mm_gather *gather)
 {
+    struct mm_cpuset others;
+    mm_guard_t guard;
+    bool ask;
+
     if (gather->space == NULL)
         return;
-    if (MM_BREAK_FREE_BEFORE_FLUSH)
-        gather_free(gather);
-    gather_flush_all_cpus(gather);
-    gather_free(gather);
-    gather->page_count = 0;
-    gather->flags &= ~MM_GATHER_EVERYTHING;
+    if (gather->cursor != NULL)
+        mm_cursor_let_go(gather->cursor); /* its section must not wait */
+    guard = mm_cpu_guard();
+    ask = mm_gather_flush_here(gather, &others);
+    mm_cpu_unguard(guard);
+    mm_gather_finish(gather, ask ? &others : NULL);
+}
+
+void mm_gather_make_room(struct mm_gather *gather)
+{
+    if (mm_gather_is_crowded(gather))
+        mm_gather_flush(gather);
 }
 
 void mm_gather_frames(struct mm_gather *gather, mm_phys_t first, uint64_t count_frames)
@@ -180,7 +202,7 @@ void mm_gather_frames(struct mm_gather *gather, mm_phys_t first, uint64_t count_
                                first.raw, MM_CALLER);
         return;
     }
-    if (gather->release == NULL && gather->space->vmm->pmm == NULL) {
+    if (gather->release == NULL && gather->vmm->pmm == NULL) {
         (void)mm_report_misuse(MM_ERR_MISUSE, "frames have nowhere to go: no PMM, no release",
                                "mm_gather_frames", gather, first.raw, MM_CALLER);
         return;
@@ -188,6 +210,11 @@ void mm_gather_frames(struct mm_gather *gather, mm_phys_t first, uint64_t count_
     if (count_frames > UINT64_MAX >> MM_FRAME_SHIFT) {
         (void)mm_report_misuse(MM_ERR_MISUSE, "more frames than there are", "mm_gather_frames",
                                gather, first.raw, MM_CALLER);
+        return;
+    }
+    if ((gather->flags & MM_GATHER_FREES) != 0) {
+        (void)mm_report_misuse(MM_ERR_MISUSE, "frames handed in while the gather frees",
+                               "mm_gather_frames", gather, first.raw, MM_CALLER);
         return;
     }
     if (gather->run_count == MM_GATHER_RUNS)
@@ -215,5 +242,8 @@ void mm_gather_end(struct mm_gather *gather)
     if ((gather->flags & MM_GATHER_HOLDS) == 0)
         return;
     gather->flags = 0; /* ending twice is harmless */
+    if (gather->cursor != NULL)
+        mm_cursor_detach(gather->cursor);
+    gather->cursor = NULL;
     mm_space_unhold(gather->space);
 }

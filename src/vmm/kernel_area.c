@@ -5,13 +5,13 @@
  *             behind that stand addresses, page tables and frames, each of which may run out.
  * Idea        Take what is needed in the order frames, addresses, mapping, and undo it backwards
  *             where a step fails. DMA memory is zeroed through its own mapping: the PMM's window may
- *             not show those frames, and would show them cached. The arena's cookie says what a span is and to which physical
- *             address it leads, so that undoing needs no table of its own and refuses what it did
- *             not hand out.
+ *             not show those frames, and would show them cached. The arena's cookie says what a
+ *             span is and to which physical address it leads, so that undoing needs no table of its
+ *             own and refuses what it did not hand out.
  * Invariants  I1 each span of the arena that is ours is mapped in full, its guard not at all
  *             I2 frames go back to the PMM after the flush, addresses after both
  * Locking     None of its own; arena, space and PMM lock for themselves, one after the other.
- * Cost        That of the calls it makes: O(spans) + O(pages).
+ * Cost        That of the calls it makes: O(log spans) + O(pages).
  * Rejected    A list of mappings in struct mm_kernel_area: the same facts twice.
  */
 #include "mm/kernel_area.h"
@@ -19,14 +19,9 @@
 #include "base/bits.h"
 #include "base/checked.h"
 #include "base/report.h"
+#include "kernel_area_internal.h"
 #include "mm_mmu.h"
 #include "mm_pte.h"
-
-/* Cookies: the physical address, byte-exact for devices and of the first frame for DMA, shifted to
- * make room for what the span is. Addresses have at most 52 bits. Zero is nobody's. */
-#define COOKIE_DEVICE 1u
-#define COOKIE_DMA    2u
-#define COOKIE_SHIFT  2u
 
 /* A mapping to make: whole frames. */
 struct piece {
@@ -35,17 +30,6 @@ struct piece {
     enum mm_memtype type;
     uint64_t cookie;
 };
-
-static uint64_t cookie_of(unsigned kind, mm_phys_t phys)
-{
-    return phys.raw << COOKIE_SHIFT | kind;
-}
-
-/* The space is looked at before any call on it can. */
-static bool area_ok(const struct mm_kernel_area *area)
-{
-    return area != NULL && area->arena != NULL && area->space != NULL && area->space->vmm != NULL;
-}
 
 /*
  * Addresses for the piece: congruent to its frames modulo the largest page that it can fill, or,
@@ -93,14 +77,6 @@ static enum mm_err piece_map(struct mm_kernel_area *area, const struct piece *pi
     return MM_OK;
 }
 
-/* The piece that starts in the page of `virt`; false if the arena has none there. */
-static bool piece_find(struct mm_kernel_area *area, mm_virt_t virt, struct mm_arena_info *out)
-{
-    uint64_t page = mm_align_down(virt.raw, MM_FRAME_BYTES);
-
-    return mm_arena_find(area->arena, virt, out) == MM_OK && !out->guard && out->start.raw == page;
-}
-
 /* Unmap a piece; `frames` go to `release` after the flush, if there are any. */
 static enum mm_err piece_unmap(struct mm_kernel_area *area, const struct mm_arena_info *piece,
                                const struct mm_phys_range *frames,
@@ -127,11 +103,12 @@ enum mm_err mm_kmap(struct mm_kernel_area *area, mm_phys_t phys, uint64_t bytes,
                     enum mm_memtype type, void **out)
 {
     uint64_t offset = phys.raw & (MM_FRAME_BYTES - 1);
-    struct piece piece = {mm_phys(phys.raw - offset), 0, type, cookie_of(COOKIE_DEVICE, phys)};
+    struct piece piece = {mm_phys(phys.raw - offset), 0, type,
+                          mm_area_cookie(MM_AREA_DEVICE, phys)};
     mm_virt_t virt;
     enum mm_err err;
 
-    if (!area_ok(area) || out == NULL || bytes == 0 || (unsigned)type > MM_MEMTYPE_WC)
+    if (!mm_area_ok(area) || out == NULL || bytes == 0 || (unsigned)type > MM_MEMTYPE_WC)
         return MM_ERR_BAD_ARG;
     if (!mm_range_ok(phys.raw, bytes) ||
         mm_range_last(phys.raw, bytes) >> area->space->vmm->paging.phys_bits != 0)
@@ -148,12 +125,11 @@ enum mm_err mm_kunmap(struct mm_kernel_area *area, void *pointer)
     mm_virt_t virt = mm_virt_of(pointer);
     struct mm_arena_info piece;
 
-    if (!area_ok(area))
+    if (!mm_area_ok(area))
         return mm_report_misuse(MM_ERR_BAD_ARG, "no kernel area given", "mm_kunmap", area, virt.raw,
                                 MM_CALLER);
-    if (!piece_find(area, virt, &piece) ||
-        (piece.cookie & ((1u << COOKIE_SHIFT) - 1)) != COOKIE_DEVICE ||
-        (piece.cookie >> COOKIE_SHIFT & (MM_FRAME_BYTES - 1)) != (virt.raw & (MM_FRAME_BYTES - 1)))
+    if (!mm_area_find(area, MM_AREA_DEVICE, virt, &piece) ||
+        mm_area_phys(&piece).raw % MM_FRAME_BYTES != virt.raw % MM_FRAME_BYTES)
         return mm_report_misuse(MM_ERR_MISUSE, "not what mm_kmap() gave", "mm_kunmap", area,
                                 virt.raw, MM_CALLER);
     if (piece_unmap(area, &piece, NULL, NULL) != MM_OK)
@@ -177,7 +153,7 @@ enum mm_err mm_dma_alloc(struct mm_kernel_area *area, const struct mm_dma_reques
     mm_virt_t virt;
     enum mm_err err;
 
-    if (!area_ok(area) || area->pmm == NULL || request == NULL || out == NULL ||
+    if (!mm_area_ok(area) || area->pmm == NULL || request == NULL || out == NULL ||
         request->bytes == 0 || (request->flags & ~MM_FRAME_ZERO) != 0 ||
         (unsigned)request->type > MM_MEMTYPE_WC)
         return MM_ERR_BAD_ARG;
@@ -190,7 +166,7 @@ enum mm_err mm_dma_alloc(struct mm_kernel_area *area, const struct mm_dma_reques
         return err;
     piece.bytes = frames.count_frames << MM_FRAME_SHIFT;
     piece.type = request->type;
-    piece.cookie = cookie_of(COOKIE_DMA, piece.phys);
+    piece.cookie = mm_area_cookie(MM_AREA_DMA, piece.phys);
     err = piece_map(area, &piece, &virt);
     if (err != MM_OK) {
         (void)mm_pmm_free(area->pmm, piece.phys, frames.count_frames);
@@ -208,12 +184,12 @@ enum mm_err mm_dma_free(struct mm_kernel_area *area, const struct mm_dma *dma)
     struct mm_arena_info piece;
     mm_virt_t virt;
 
-    if (!area_ok(area) || area->pmm == NULL || dma == NULL)
+    if (!mm_area_ok(area) || area->pmm == NULL || dma == NULL)
         return mm_report_misuse(MM_ERR_BAD_ARG, "no kernel area or no buffer given", "mm_dma_free",
                                 area, 0, MM_CALLER);
     virt = mm_virt_of(dma->pointer);
-    if (!piece_find(area, virt, &piece) || piece.start.raw != virt.raw ||
-        piece.cookie != cookie_of(COOKIE_DMA, dma->phys) || piece.bytes != dma->bytes)
+    if (!mm_area_find(area, MM_AREA_DMA, virt, &piece) || piece.start.raw != virt.raw ||
+        piece.cookie != mm_area_cookie(MM_AREA_DMA, dma->phys) || piece.bytes != dma->bytes)
         return mm_report_misuse(MM_ERR_MISUSE, "not what mm_dma_alloc() gave", "mm_dma_free", area,
                                 virt.raw, MM_CALLER);
     frames = (struct mm_phys_range){dma->phys, dma->bytes};

@@ -11,7 +11,7 @@
  *             as stacks of boot code reach, is taken for stack.
  * Invariants  I1 the direct map holds RAM and nothing else: no device is ever cached through it
  *             I2 mm_space_verify() writes nothing
- * Locking     Boot CPU, interrupts off; the calls on the space take its lock.
+ * Locking     Boot CPU, interrupts off; the calls on the space lock as they do.
  * Cost        O(tables x 512); O(ranges) mappings.
  * Rejected    Mapping everything up to the highest address: devices in the holes would be cached,
  *             and so would be what the CPU reads ahead from them.
@@ -284,7 +284,7 @@ static enum mm_err verify_page(struct mm_space *space, mm_virt_t virt, unsigned 
 
         err = now.phys.raw != then.phys.raw ? MM_ERR_NOT_FOUND : MM_ERR_POLICY;
         return mm_fail(fail, err, virt.raw, steps[count - 1].level,
-                       (mm_pte_t){steps[count - 1].entry});
+                       mm_pte_of(steps[count - 1].entry));
     }
     return MM_OK;
 }

@@ -5,7 +5,7 @@
  * Idea        The walker visits leaves in order; a run grows while the next leaf continues it in
  *             address, frame, rights and type, and the walk ends at the first that does not.
  * Invariants  The cursor only grows.
- * Locking     The space's lock per piece: a long run was true piece by piece. Held, so that it is
+ * Locking     A section per piece: a long run was true piece by piece. Held, so that it is
  *             not destroyed between two.
  * Cost        O(tables + entries passed).
  * Rejected    A callback per run: the caller's code would run under the lock.

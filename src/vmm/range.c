@@ -2,23 +2,27 @@
  * range.c - what the calls on ranges check first, and how they go through their range.
  *
  * Problem     Unmap and protect must either do all or change nothing, although the range may hold
- *             holes, need tables for splits, and be too long for one hold of the lock.
- * Idea        First a dry pass that only looks. Then, in one hold of the lock, take the tables that
- *             the two edges need (at most levels - 2 each) and split there, which changes no
- *             translation. After that nothing can fail, and the work goes piece by piece.
+ *             holes, need tables for splits, and be too long for one section. And most calls are about
+ *             a few pages, and must not pay for the others.
+ * Idea        First a pass that only looks, and locks. In the same section, if it came to the end, the
+ *             pass that changes, which cannot fail any more, and unlocks. A long range is looked at
+ *             whole, piece by piece, without locks, and then changed piece by piece. Large pages that
+ *             an edge cuts are split in between, with tables taken for it (at most levels - 2 for each
+ *             edge), which changes no translation.
  * Invariants  I1 a range is in one half, canonical at both ends, and does not wrap
  *             I2 a split is flushed before the rights or presence of its parts change: a CPU never
  *                has two sizes with different rights for one address (SDM vol. 3A, 4.10.2.3)
  *             I3 a piece can remove no more tables than the gather has room for
- * Locking     Per piece; between pieces, and in a flush, other calls may come in. The gather holds
- *             the space meanwhile, so mm_space_destroy() is not among them. Two calls that change
- *             the same range at the same time may find it cut again: MM_ERR_AGAIN.
- * Cost        Two passes over the entries of the range.
+ * Locking     subtree.h. Between pieces, and in a flush, other calls may come in. Who ends a section and
+ *             goes on holds the space meanwhile, so mm_space_destroy() does not come in. Two calls that
+ *             change the same range at the same time may find it cut again: MM_ERR_AGAIN.
+ * Cost        Two passes over the entries of the range; none over leaf tables that are removed
+ *             whole and known to be full.
  * Rejected    Undoing after a failure: undoing needs what just failed. Letting destroy win and
- *             looking again after each hold of the lock (MM_ERR_GONE): the flush that waits reads
- *             the struct, which would be its owner's to use again, perhaps for another space.
+ *             looking again after each section (MM_ERR_GONE): the flush that waits reads the struct,
+ *             which would be its owner's to use again, perhaps for another space.
  */
-#include "vmm_internal.h"
+#include "change.h"
 
 enum mm_err mm_range_check(const struct mm_space *space, mm_virt_t virt, uint64_t bytes,
                            struct mm_span *out, struct mm_space_fail *fail)
@@ -58,46 +62,6 @@ enum mm_err mm_range_check_prot(const struct mm_space *space, uint64_t virt, uin
     return MM_OK;
 }
 
-struct dry_pass {
-    unsigned prot;
-    bool holes;
-};
-
-static enum mm_err dry_hole(struct mm_walker *walker, struct mm_visit *visit)
-{
-    const struct dry_pass *pass = walker->context;
-
-    if (pass->holes)
-        return MM_OK;
-    return mm_fail(walker->fail, MM_ERR_NOT_FOUND, walker->virt, visit->level, visit->entry);
-}
-
-static enum mm_err dry_leaf(struct mm_walker *walker, struct mm_visit *visit)
-{
-    const struct dry_pass *pass = walker->context;
-
-    if ((pass->prot & ~visit->rights) != 0)
-        return mm_fail(walker->fail, MM_ERR_POLICY, walker->virt, visit->level, visit->entry);
-    return MM_OK;
-}
-
-/* Count, take and split in one hold of the lock, so that the count is right. */
-static enum mm_err edges_split(struct mm_space *space, const struct mm_span *span,
-                               struct mm_gather *gather, bool *split)
-{
-    struct mm_reserve reserve = {{0}, 0};
-    mm_lock_guard_t guard = mm_lock_take(&space->lock);
-    unsigned tables = mm_split_tables_locked(space, span);
-    enum mm_err err = mm_reserve_for(space, &reserve, tables);
-
-    if (err == MM_OK)
-        mm_split_edges_locked(space, span, &reserve, gather);
-    mm_lock_release(&space->lock, guard);
-    mm_reserve_drop(space->vmm, &reserve);
-    *split = tables != 0;
-    return err;
-}
-
 /* Is the gather one that may be used for the space: of it, and begun while it lived? */
 enum mm_err mm_range_check_gather(const struct mm_gather *gather, const struct mm_space *space,
                                   mm_virt_t virt, struct mm_space_fail *fail)
@@ -107,80 +71,291 @@ enum mm_err mm_range_check_gather(const struct mm_gather *gather, const struct m
     return mm_fail(fail, MM_ERR_BAD_ARG, virt.raw, 0, mm_pte_empty());
 }
 
-/* Make sure that nothing can fail any more: holes (unless MM_RANGE_HOLES), rights that the levels
- * above do not grant, and large pages that an edge cuts, which are split and flushed. */
-static enum mm_err range_prepare(struct mm_space *space, struct mm_span span, uint32_t flags,
-                                 unsigned prot, struct mm_gather *gather,
-                                 struct mm_space_fail *fail)
+static void way_begin(struct mm_change *change)
 {
-    struct dry_pass pass = {prot, (flags & MM_RANGE_HOLES) != 0};
-    struct mm_walker walker = mm_walker_over(space, span, &pass, fail);
-    bool split = false;
-    enum mm_err err;
+    change->way = (struct mm_way){.virt = change->span.first, .last = change->span.last};
+}
 
-    walker.hole = dry_hole;
-    walker.leaf = dry_leaf;
-    err = mm_walker_run_pieces(&walker, space);
+/* ---- one section ---- */
+
+/* May the CPUs of others write entries meanwhile? If none has the space loaded, and none can load
+ * it until the rewriting ends, plain stores will do. */
+static bool rewrite_begin(struct mm_change *change)
+{
+    struct mm_space *space = change->space;
+    struct mm_cpuset cpus;
+
+    change->watched = true;
+    if (change->prot == MM_PROT_NONE || mm_space_is_kernel(space) ||
+        change->span.last - change->span.first < MM_REWRITE_BYTES)
+        return false;
+    (void)mm_fetch_add_relaxed_u32(&space->rewriters, 1);
+    mm_fence_full(); /* pairs with load_on(): one sees the other */
+    change->watched = mm_cpuset_read(&space->cpus, space->vmm->cpu_count, &cpus);
+    return true;
+}
+
+static void rewrite_end(struct mm_change *change)
+{
+    (void)mm_fetch_add_release_u32(&change->space->rewriters, 0u - 1); /* pairs with load_on() */
+}
+
+/* Change what is left, as far as the budget goes, and let go of the subtree. */
+static enum mm_err change_subtree(struct mm_change *change)
+{
+    struct mm_subtree *subtree = &change->subtree;
+    uint64_t first = change->way.virt;
+    uint16_t before = subtree->top.word;
+    bool unmaps = change->prot == MM_PROT_NONE;
+    bool rewrites = rewrite_begin(change);
+    enum mm_err err = unmaps ? mm_unmap(change) : mm_protect(change);
+
+    if (rewrites)
+        rewrite_end(change);
+    if (unmaps && (subtree->top.word != before || change->holes))
+        mm_subtree_prune(subtree, first, change->gather);
+    else
+        mm_subtree_unlock(subtree);
+    return err;
+}
+
+static void look_begin(struct mm_change *change, bool lock)
+{
+    change->take = lock;
+    change->drop = false;
+    change->locked = lock;
+    change->paused = change->stopped = false;
+    change->cut = false;
+    change->owned = 0;
+    change->budget = lock ? mm_gather_room(change->gather) : MM_PIECE_TABLES;
+}
+
+/* Look, and if that came to the end, change. In a section. */
+static enum mm_err change_locked(struct mm_change *change)
+{
+    struct mm_subtree *subtree = &change->subtree;
+    uint64_t first = change->span.first;
+    enum mm_err err = mm_subtree_lock(subtree, first, change->span.last, change->fail);
+
     if (err != MM_OK)
         return err;
-    err = edges_split(space, &span, gather, &split);
+    change->cut = false;
+    if (subtree->level == 1 && change->prot == MM_PROT_NONE && mm_unmap_pages(change)) {
+        change->way.done = true;
+        mm_subtree_prune(subtree, first, change->gather);
+        return MM_OK;
+    }
+    way_begin(change);
+    look_begin(change, true);
+    err = mm_look(change);
+    change->cut |= change->owned > MM_GATHER_OWNED - change->gather->owned_count;
+    if (err != MM_OK || !change->way.done || change->cut) {
+        uint64_t last = change->way.done ? change->way.last : change->way.virt;
+
+        if (!change->stopped || last != first)
+            mm_subtree_unlock_below(subtree, first, last - (change->stopped ? 1 : 0));
+        mm_subtree_unlock(subtree);
+        return err;
+    }
+    way_begin(change);
+    change->take = false;
+    change->drop = true;
+    change->reserved = 0; /* what look has seen is still so */
+    change->budget = UINT32_MAX;
+    return change_subtree(change);
+}
+
+/* ---- ranges that one section is too short for. The space is held. ---- */
+
+/* Tables that the edges need now, in the reserve and within the limit. */
+static enum mm_err edges_prepare(struct mm_change *change, struct mm_reserve *reserve,
+                                 uint64_t *tables)
+{
+    struct mm_space *space = change->space;
+    struct mm_section section;
+    enum mm_err err = mm_section_begin(&section, space, true);
+
+    *tables = 0;
     if (err != MM_OK)
-        return mm_fail(fail, err, span.first, 0, mm_pte_empty());
-    if (split)
-        mm_gather_flush(gather);
+        return err;
+    *tables = mm_split_tables(space, &change->span);
+    mm_section_end(&section);
+    err = mm_reserve_fill(space->vmm, reserve, *tables);
+    return err == MM_OK ? mm_reserve_claim(space, reserve, *tables) : err;
+}
+
+/* `tables` of the reserve are claimed. */
+static enum mm_err edges_try(struct mm_change *change, struct mm_reserve *reserve, uint64_t tables)
+{
+    struct mm_subtree *subtree = &change->subtree;
+    enum mm_err err = mm_section_begin(&subtree->section, change->space, false);
+
+    if (err != MM_OK) {
+        (void)mm_fail(change->fail, err, change->span.first, 0, mm_pte_empty());
+    } else {
+        err =
+            mm_split_edges(subtree, &change->span, reserve, &tables, change->gather, change->fail);
+        mm_section_end(&subtree->section);
+    }
+    (void)mm_fetch_add_relaxed_u64(&change->space->table_count, 0 - tables);
+    return err;
+}
+
+enum mm_err mm_range_split(struct mm_change *change)
+{
+    struct mm_reserve reserve = {{0}, 0};
+    uint64_t tables;
+    enum mm_err err;
+
+    do { /* again, if others have made larger pages meanwhile */
+        err = edges_prepare(change, &reserve, &tables);
+        if (err != MM_OK) {
+            (void)mm_fail(change->fail, err, change->span.first, 0, mm_pte_empty());
+            break;
+        }
+        if (tables != 0 && mm_gather_has_work(change->gather))
+            mm_gather_flush(change->gather); /* I2: rights of the large page that it waits for */
+        err = edges_try(change, &reserve, tables);
+    } while (err == MM_ERR_AGAIN);
+    mm_reserve_drop(change->space->vmm, &reserve);
+    if (mm_gather_has_work(change->gather))
+        mm_gather_flush(change->gather); /* I2 */
+    return err;
+}
+
+/* The way may not begin in this section where it was in the last: subtrees come and go. */
+static enum mm_err piece_begin(struct mm_change *change)
+{
+    enum mm_err err = mm_section_begin(&change->subtree.section, change->space, false);
+
+    if (err != MM_OK)
+        return mm_fail(change->fail, err, change->way.virt, 0, mm_pte_empty());
+    err = mm_subtree_lock(&change->subtree, change->way.virt, change->way.last, change->fail);
+    if (err != MM_OK)
+        mm_section_end(&change->subtree.section);
+    return err;
+}
+
+static enum mm_err look_on(struct mm_change *change)
+{
+    bool cut = false;
+    enum mm_err err = MM_OK;
+
+    way_begin(change);
+    while (err == MM_OK && !change->way.done) {
+        err = piece_begin(change);
+        if (err != MM_OK)
+            break;
+        look_begin(change, false);
+        err = mm_look(change);
+        cut |= change->cut;
+        mm_subtree_unlock(&change->subtree);
+        mm_section_end(&change->subtree.section);
+    }
+    change->cut = cut;
+    return err;
+}
+
+static enum mm_err change_on(struct mm_change *change)
+{
+    const struct mm_paging *paging = &change->space->vmm->paging;
+    enum mm_err err = MM_OK;
+
+    way_begin(change);
+    change->reserved = mm_pt_reserved_leaf(1, paging->phys_bits);
+    change->locked = false;
+    change->take = change->drop = true;
+    while (err == MM_OK && !change->way.done) {
+        mm_gather_make_room(change->gather);
+        err = piece_begin(change);
+        if (err != MM_OK)
+            break;
+        change->paused = change->stopped = false;
+        change->budget = mm_gather_room(change->gather);
+        err = change_subtree(change);
+        mm_section_end(&change->subtree.section);
+    }
+    return err;
+}
+
+static enum mm_err change_long(struct mm_change *change)
+{
+    enum mm_err err = look_on(change);
+
+    if (err == MM_OK && change->cut)
+        err = mm_range_split(change);
+    return err == MM_OK ? change_on(change) : err;
+}
+
+/* ---- the calls ---- */
+
+/* The first section, which does for most calls. It goes on. *complete: nothing is left to do; else the
+ * space is held. */
+static enum mm_err change_short(struct mm_change *change, bool *complete)
+{
+    enum mm_err err = change_locked(change);
+
+    *complete = err != MM_OK || (change->way.done && !change->cut);
+    if (*complete)
+        return err;
+    err = mm_space_hold(change->space);
+    if (err != MM_OK) { /* nothing has changed yet */
+        *complete = true;
+        return mm_fail(change->fail, err, change->span.first, 0, mm_pte_empty());
+    }
     return MM_OK;
 }
 
-static enum mm_err run_pieces(struct mm_change *change, struct mm_walker *walker)
+/* With a gather of the caller's. */
+static enum mm_err change_gathered(struct mm_change *change)
 {
-    struct mm_gather *gather = change->gather;
+    bool complete;
     enum mm_err err;
 
-    do {
-        mm_lock_guard_t guard;
-
-        if (MM_GATHER_TABLES - gather->table_count < MM_PT_LEVELS_MAX)
-            mm_gather_flush(gather);
-        guard = mm_lock_take(&change->space->lock);
-        walker->budget = MM_GATHER_TABLES - gather->table_count;
-        err = mm_walker_run(walker);
-        mm_lock_release(&change->space->lock, guard);
-    } while (err == MM_OK && walker->progress != MM_WALKER_DONE);
+    mm_gather_make_room(change->gather);
+    err = mm_section_begin(&change->subtree.section, change->space, false);
+    if (err != MM_OK)
+        return mm_fail(change->fail, err, change->span.first, 0, mm_pte_empty());
+    err = change_short(change, &complete);
+    mm_section_end(&change->subtree.section);
+    if (complete)
+        return err;
+    err = change_long(change);
+    mm_space_unhold(change->space);
     return err;
 }
 
-static enum mm_err change_span(struct mm_change *change, uint32_t flags, struct mm_space_fail *fail)
-{
-    struct mm_walker walker;
-    enum mm_err err =
-        range_prepare(change->space, change->span, flags, change->prot, change->gather, fail);
-
-    if (err != MM_OK)
-        return err;
-    walker = mm_walker_over(change->space, change->span, change, fail);
-    walker.leaf = change->leaf;
-    walker.leave = change->leave;
-    return run_pieces(change, &walker);
-}
-
-/* Flush before returning, whatever happened. */
-static enum mm_err change_and_flush(struct mm_change *change, uint32_t flags,
-                                    struct mm_space_fail *fail)
+/* What is flushed at once: the CPUs concerned are found in the section, and after it only the gather
+ * is used. */
+static enum mm_err change_flushed(struct mm_change *change)
 {
     struct mm_gather gather;
-    enum mm_err err;
+    struct mm_cpuset others;
+    bool complete, ask = false;
+    enum mm_err err = mm_section_begin(&change->subtree.section, change->space, false);
 
-    mm_gather_begin(&gather, change->space);
-    if ((gather.flags & MM_GATHER_HOLDS) == 0)
-        return mm_fail(fail, MM_ERR_GONE, change->span.first, 0, mm_pte_empty());
+    if (err != MM_OK)
+        return mm_fail(change->fail, err, change->span.first, 0, mm_pte_empty());
     change->gather = &gather;
-    err = change_span(change, flags, fail);
-    mm_gather_end(&gather);
+    mm_gather_start(&gather, change->space);
+    err = change_short(change, &complete);
+    if (complete && mm_gather_has_work(&gather))
+        ask = mm_gather_flush_here(&gather, &others);
+    mm_section_end(&change->subtree.section);
+    if (complete) {
+        mm_gather_finish(&gather, ask ? &others : NULL);
+        return err;
+    }
+    err = change_long(change);
+    mm_gather_flush(&gather);
+    mm_space_unhold(change->space);
     return err;
 }
 
-enum mm_err mm_range_change(struct mm_change *change, uint32_t flags, struct mm_space_fail *fail)
+enum mm_err mm_range_change(struct mm_change *change, struct mm_gather *gather)
 {
-    return change->gather != NULL ? change_span(change, flags, fail)
-                                  : change_and_flush(change, flags, fail);
+    change->reserved = mm_pt_reserved_leaf(1, change->space->vmm->paging.phys_bits);
+    change->reserved_2 = mm_pt_reserved_leaf(2, change->space->vmm->paging.phys_bits);
+    change->gather = gather;
+    return gather != NULL ? change_gathered(change) : change_flushed(change);
 }

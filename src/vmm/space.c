@@ -6,9 +6,8 @@
  * Idea        The kernel half is one set of tables that every root refers to: a user root copies
  *             the kernel's top-level entries when it is made. So that no copy can be out of date,
  *             those entries are fixed from the first user space on; the tables for the kernel area
- *             are made in advance. Who needs a space for longer than one hold of its lock counts
- *             in `holds`: each CPU that has it loaded, each call that lets go of the lock and goes
- *             on, each open gather, and in the kernel space each user space. Destroying is one
+ *             are made in advance. Who needs a space for longer than one section counts in
+ *             `holds`: each CPU that has it loaded, each call that ends its section and goes on, each open gather, and in the kernel space each user space. Destroying is one
  *             exchange of 0 for CLOSED in that word.
  * Invariants  I1 the upper entries of every user root equal the kernel's
  *             I2 a CPU holds a space, then joins its mask, then loads its root; it leaves the mask
@@ -19,11 +18,10 @@
  *             two exchanges is the first. Loading first: destroy finds a hold and is BUSY, whatever
  *             the CPU does next. Destroy first: loading finds CLOSED and answers GONE with nothing
  *             changed. Before, in between or after makes no difference, because neither takes its
- *             exchange back. `state` follows under the lock, for calls that hold the lock once and
- *             count nowhere: they finish before it is GONE, or see it. The mask and the fence serve
- *             flushing only: they pair with flush_local().
- * Locking     The kernel space's lock for its top-level entries, `user_spaces` and FROZEN. Loading
- *             takes none.
+ *             exchange back. Calls that have one section and count nowhere see CLOSED in it, or end
+ *             before destroy goes on. The mask and the fence serve flushing, and calls that rewrite
+ *             entries plainly while no CPU is in the mask.
+ * Locking     subtree.h; the kernel's root is locked while it is copied. Loading takes none.
  * Cost        Create: one table and 256 entries. Destroy: O(tables). A hold: one locked exchange.
  * Rejected    Copying new kernel entries into old roots on a fault: a fault in the fault handler's
  *             own memory is the end. Marking the space and then reading the mask: the mark has to
@@ -31,19 +29,7 @@
  */
 #include "base/report.h"
 #include "mm_cpu.h"
-#include "vmm_internal.h"
-
-enum mm_err mm_space_alive(const struct mm_space *space)
-{
-    uint32_t state;
-
-    if (space == NULL)
-        return MM_ERR_BAD_ARG;
-    state = mm_load_relaxed_u32(&space->state);
-    if (state == MM_SPACE_LIVE)
-        return MM_OK;
-    return state == MM_SPACE_GONE ? MM_ERR_GONE : MM_ERR_BAD_ARG;
-}
+#include "subtree.h"
 
 void mm_space_report_damage(struct mm_space *space, const struct mm_space_fail *fail,
                             const char *where, const void *caller)
@@ -86,6 +72,13 @@ unsigned mm_space_halves(const struct mm_space *space, struct mm_span *out)
     return mm_space_is_kernel(space) ? 2 : 1;
 }
 
+/* Have its tables no locks of their own? An adopted root may have tables of the PMM above others. */
+static bool needs_one_lock(const struct mm_space *space)
+{
+    return MM_VMM_ONE_LOCK || (space->vmm->state & MM_VMM_UNTAGGED) != 0 ||
+           (space->flags & MM_SPACE_ADOPTED) != 0;
+}
+
 void mm_space_begin(struct mm_space *space, struct mm_vmm *vmm, mm_phys_t root, uint32_t flags)
 {
     __builtin_memset(space, 0, sizeof *space);
@@ -93,7 +86,38 @@ void mm_space_begin(struct mm_space *space, struct mm_vmm *vmm, mm_phys_t root, 
     space->root = root;
     space->flags = flags;
     space->table_count = 1;
+    space->one_lock = needs_one_lock(space) ? 1 : 0;
     space->state = MM_SPACE_LIVE;
+}
+
+static void recount_leave(struct mm_walker *walker, struct mm_visit *visit, mm_pte_t *child)
+{
+    struct mm_space *space = walker->context;
+    mm_phys_t frame = mm_pte_phys(visit->entry, visit->level);
+
+    mm_table_recount(space->vmm, frame, child, visit->level - 1);
+    if (mm_table_tag(space->vmm, frame, visit->level - 1) == NULL &&
+        mm_frame_tag(space->vmm, walker->path[visit->level]) != NULL)
+        space->one_lock = 1; /* U8 */
+}
+
+void mm_space_recount(struct mm_space *space)
+{
+    struct mm_span half[2];
+    unsigned halves = mm_space_halves(space, half);
+    mm_pte_t *root;
+
+    space->one_lock = needs_one_lock(space) ? 1 : 0;
+    for (unsigned i = 0; i < halves; i++) {
+        struct mm_walker walker = mm_walker_over(space, half[i], space, NULL);
+
+        walker.leave = recount_leave;
+        (void)mm_walker_run_all(&walker); /* tables that cannot be reached are not counted either */
+    }
+    if (mm_table_map(space->vmm->window, space->root, &root) != MM_OK)
+        return;
+    mm_table_recount(space->vmm, space->root, root, space->vmm->paging.levels);
+    mm_table_unmap(space->vmm->window, root);
 }
 
 static unsigned slots_missing(const mm_pte_t *root, unsigned first, unsigned last)
@@ -107,11 +131,10 @@ static unsigned slots_missing(const mm_pte_t *root, unsigned first, unsigned las
 
 static void slot_fill(struct mm_vmm *vmm, mm_pte_t *slot, struct mm_reserve *reserve)
 {
-    mm_phys_t frame;
-    mm_pte_t *table = mm_reserve_pop(vmm, reserve, &frame);
+    struct mm_table table = mm_reserve_pop_empty(vmm, reserve, vmm->paging.levels - 1);
 
-    mm_table_unmap(vmm->window, table);
-    mm_pte_store(slot, mm_pte_table(frame, false));
+    mm_table_unmap(vmm->window, table.entry);
+    mm_pte_store(slot, mm_pte_table(table.frame, false));
 }
 
 enum mm_err mm_space_preallocate(struct mm_space *space, struct mm_space_fail *fail)
@@ -131,11 +154,13 @@ enum mm_err mm_space_preallocate(struct mm_space *space, struct mm_space_fail *f
     if (err != MM_OK)
         return mm_fail(fail, err, area.start.raw, 0, mm_pte_empty());
     missing = slots_missing(root, first, last);
-    err = mm_reserve_take(vmm, &reserve, missing);
+    err = mm_reserve_fill(vmm, &reserve, missing);
     for (unsigned i = first; err == MM_OK && i <= last; i++) {
         if (!mm_pte_is_present(mm_pte_load(&root[i])))
             slot_fill(vmm, &root[i], &reserve);
     }
+    if (err == MM_OK)
+        mm_table_recount(vmm, space->root, root, vmm->paging.levels);
     mm_table_unmap(vmm->window, root);
     mm_reserve_drop(vmm, &reserve);
     if (err != MM_OK)
@@ -159,22 +184,29 @@ static enum mm_err create_kernel(struct mm_vmm *vmm, struct mm_space *space, uin
     return MM_OK;
 }
 
-/* Copy the kernel's half into a root that nobody uses yet, and fix it. */
+/* Copy the kernel's half into a root that nobody uses yet, and fix it: with the kernel's root locked, so
+ * that no call is about to change it. */
 static enum mm_err share_kernel_half(struct mm_vmm *vmm, mm_pte_t *root)
 {
     struct mm_space *kernel = vmm->kernel;
-    mm_lock_guard_t guard = mm_lock_take(&kernel->lock);
-    mm_pte_t *from;
-    enum mm_err err = mm_table_map(vmm->window, kernel->root, &from);
+    unsigned level = vmm->paging.levels;
+    struct mm_table from = {.frame = kernel->root};
+    struct mm_section section;
+    enum mm_err err = mm_section_begin(&section, kernel, false);
 
+    if (err != MM_OK)
+        return err;
+    err = mm_table_map(vmm->window, from.frame, &from.entry);
     if (err == MM_OK) {
-        for (unsigned i = mm_pt_kernel_index(); i < MM_PT_ENTRIES; i++)
-            mm_pte_store_fresh(&root[i], mm_pte_load(&from[i]));
-        mm_table_unmap(vmm->window, from);
+        mm_table_lock(&section, &from, level);
+        for (unsigned i = mm_pt_kernel_index(); i < mm_pt_entries(level); i++)
+            mm_pte_store_fresh(&root[i], mm_pte_load(&from.entry[i]));
         vmm->state |= MM_VMM_FROZEN;
-        vmm->user_spaces++;
+        (void)mm_fetch_add_relaxed_u64(&vmm->user_spaces, 1);
+        mm_table_unlock(&from);
+        mm_table_unmap(vmm->window, from.entry);
     }
-    mm_lock_release(&kernel->lock, guard);
+    mm_section_end(&section);
     return err;
 }
 
@@ -199,6 +231,7 @@ static enum mm_err create_user(struct mm_vmm *vmm, struct mm_space *space, uint3
     err = shows_direct_map(vmm) ? mm_table_map(vmm->window, frame, &root) : MM_ERR_UNSUPPORTED;
     if (err == MM_OK) {
         err = share_kernel_half(vmm, root);
+        mm_table_recount(vmm, frame, root, vmm->paging.levels);
         mm_table_unmap(vmm->window, root);
     }
     if (err == MM_OK)
@@ -221,7 +254,7 @@ enum mm_err mm_space_create(struct mm_vmm *vmm, struct mm_space *space, uint32_t
 {
     bool kernel = (flags & MM_SPACE_KERNEL) != 0;
     struct mm_reserve reserve = {{0}, 0};
-    mm_phys_t root;
+    struct mm_table root;
     enum mm_err err;
 
     if (!mm_vmm_is_made(vmm) || space == NULL ||
@@ -231,13 +264,17 @@ enum mm_err mm_space_create(struct mm_vmm *vmm, struct mm_space *space, uint32_t
         return kernel ? MM_ERR_EXISTS : MM_ERR_NOT_FOUND;
     if (space_lives(vmm, space))
         return MM_ERR_EXISTS;
-    err = mm_reserve_take(vmm, &reserve, 1);
+    err = mm_reserve_fill(vmm, &reserve, 1);
     if (err != MM_OK)
         return err;
-    mm_table_unmap(vmm->window, mm_reserve_pop(vmm, &reserve, &root));
-    err = kernel ? create_kernel(vmm, space, flags, root) : create_user(vmm, space, flags, root);
+    root = mm_reserve_pop_empty(vmm, &reserve, vmm->paging.levels);
+    if (kernel)
+        mm_vmm_note_tags(vmm, root.tag != NULL);
+    mm_table_unmap(vmm->window, root.entry);
+    err = kernel ? create_kernel(vmm, space, flags, root.frame)
+                 : create_user(vmm, space, flags, root.frame);
     if (err != MM_OK)
-        vmm->tables.free(vmm->tables.context, root); /* never linked, never loaded */
+        (void)mm_table_free(vmm, root.frame, 0); /* never linked, never loaded */
     return err;
 }
 
@@ -257,8 +294,10 @@ static enum mm_err load_on(struct mm_space *space, struct mm_space *before, unsi
     if (err != MM_OK)
         return err;
     mm_cpuset_add(&space->cpus, cpu);
-    mm_fence_full(); /* pairs with the fence in flush_local() */
-    space->vmm->active[cpu] = space;
+    mm_fence_full(); /* pairs with those in mm_gather_flush_here() and rewrite_begin() */
+    while (mm_load_acquire_u32(&space->rewriters) != 0) /* pairs with rewrite_end() */
+        mm_cpu_relax();
+    mm_vmm_cpu(space->vmm, cpu)->active = space;
     mm_mmu_load_root(space->root);
     if (low_half_stays(space, before))
         mm_mmu_flush_all();
@@ -283,8 +322,10 @@ enum mm_err mm_space_activate(struct mm_space *space)
     cpu = mm_cpu_index();
     if (cpu >= vmm->cpu_count || !mm_cpuset_has(&vmm->online, cpu))
         err = MM_ERR_BAD_ARG;
+    else if (mm_section_is_on(vmm))
+        err = MM_ERR_BUSY; /* who rewrites entries may wait for this CPU's cursor */
     else
-        err = load_on(space, vmm->active[cpu], cpu);
+        err = load_on(space, mm_vmm_cpu(vmm, cpu)->active, cpu);
     mm_cpu_unguard(guard);
     return err;
 }
@@ -299,7 +340,7 @@ struct mm_space *mm_space_current(struct mm_vmm *vmm)
         return NULL;
     guard = mm_cpu_guard();
     cpu = mm_cpu_index();
-    space = cpu < vmm->cpu_count ? vmm->active[cpu] : NULL;
+    space = cpu < vmm->cpu_count ? mm_vmm_cpu(vmm, cpu)->active : NULL;
     mm_cpu_unguard(guard);
     return space;
 }
@@ -308,165 +349,136 @@ void mm_space_loaded_on(const struct mm_space *space, struct mm_cpuset *out)
 {
     if (out == NULL)
         return;
+    *out = (struct mm_cpuset)MM_ZERO;
     if (mm_space_alive(space) == MM_OK)
-        (void)mm_cpuset_read(&space->cpus, out);
-    else
-        *out = (struct mm_cpuset)MM_ZERO;
+        (void)mm_cpuset_read(&space->cpus, space->vmm->cpu_count, out);
 }
 
 /* From now on nobody can load, use or hold the space; MM_ERR_BUSY if somebody does. */
 static enum mm_err space_retire(struct mm_space *space)
 {
     enum mm_err err = mm_space_alive(space);
-    mm_lock_guard_t guard;
     uint64_t holds = 0;
 
     if (err != MM_OK)
         return err;
+    if (mm_section_is_on(space->vmm))
+        return MM_ERR_BUSY; /* it would wait for itself */
     if (!mm_compare_swap_acq_rel_u64(&space->holds, &holds, MM_SPACE_CLOSED))
         return (holds & MM_SPACE_CLOSED) != 0 ? MM_ERR_GONE : MM_ERR_BUSY;
-    guard = mm_lock_take(&space->lock); /* calls that hold it once have finished, or see GONE */
+    mm_sections_wait(space->vmm); /* calls that hold nothing end, or see CLOSED */
+    mm_sections_forget(space->vmm, space);
     mm_store_relaxed_u32(&space->state, MM_SPACE_GONE);
-    mm_lock_release(&space->lock, guard);
     return MM_OK;
 }
 
-struct teardown {
-    struct mm_gather *gather;
-    struct mm_space_fail damage; /* the first; err MM_OK if there is none */
-};
-
-static void teardown_note(struct mm_walker *walker, const struct mm_visit *visit)
+/* Nobody can reach the tables when everything is flushed: the space is gone, and no CPU has it
+ * loaded. Global translations outlive a change of root. */
+static void space_teardown(struct mm_space *space, struct mm_space_fail *damage)
 {
-    struct teardown *t = walker->context;
+    struct mm_vmm *vmm = space->vmm;
+    bool kernel = mm_space_is_kernel(space);
+    struct mm_slots own = {0,
+                           (kernel ? mm_pt_entries(vmm->paging.levels) : mm_pt_kernel_index()) - 1};
+    struct mm_gather gather;
 
-    if (t->damage.err == MM_OK)
-        (void)mm_fail(&t->damage, MM_ERR_CORRUPT, walker->virt, visit->level, visit->entry);
-}
-
-/* What a damaged entry led to is lost. */
-static enum mm_err teardown_damaged(struct mm_walker *walker, struct mm_visit *visit)
-{
-    teardown_note(walker, visit);
-    return MM_OK;
-}
-
-static enum mm_err teardown_enter(struct mm_walker *walker, struct mm_visit *visit)
-{
-    mm_pte_t *table;
-
-    visit->skip =
-        mm_table_map(walker->window, mm_pte_phys(visit->entry, visit->level), &table) != MM_OK;
-    if (visit->skip)
-        teardown_note(walker, visit);
-    else
-        mm_table_unmap(walker->window, table);
-    return MM_OK;
-}
-
-static void teardown_leave(struct mm_walker *walker, struct mm_visit *visit, mm_pte_t *child)
-{
-    struct teardown *t = walker->context;
-    mm_phys_t table = mm_pte_phys(visit->entry, visit->level);
-
-    (void)child;
-    if (walker->progress == MM_WALKER_PAUSED || !mm_table_is_ours(t->gather->space->vmm, table))
-        return;
-    mm_pte_store(visit->slot, mm_pte_empty());
-    mm_gather_everything(t->gather);
-    mm_gather_table(t->gather, table, visit->virt, mm_pt_bytes(visit->level));
-}
-
-/* No lock: the space is gone, so nobody else descends. Table by table a walker of the hardware
- * might have been left in is flushed before it is freed, as everywhere. */
-static void space_teardown(struct mm_space *space, struct teardown *t)
-{
-    struct mm_span half[2];
-    unsigned halves = mm_space_halves(space, half);
-
-    for (unsigned i = 0; i < halves; i++) {
-        struct mm_walker walker = mm_walker_over(space, half[i], t, NULL);
-
-        walker.enter = teardown_enter;
-        walker.leave = teardown_leave;
-        walker.damaged = teardown_damaged;
-        do {
-            enum mm_err err;
-
-            walker.budget = MM_GATHER_TABLES;
-            err = mm_walker_run(&walker);
-            MM_ASSERT2(err == MM_OK, walker.virt, err);
-            mm_gather_flush(t->gather);
-        } while (walker.progress != MM_WALKER_DONE);
-    }
-    mm_gather_everything(t->gather); /* global translations outlive a change of root */
-    mm_gather_table(t->gather, space->root, 0, UINT64_MAX);
+    mm_gather_start(&gather, space);
+    mm_gather_everything(&gather);
+    mm_gather_flush(&gather);
+    mm_tables_free_below(space, own, damage);
+    (void)mm_table_free(vmm, space->root, 0);
 }
 
 static void leave_vmm(struct mm_space *space)
 {
     struct mm_vmm *vmm = space->vmm;
-    struct mm_space *kernel = vmm->kernel;
-    mm_lock_guard_t guard;
 
     if (mm_space_is_kernel(space)) {
         vmm->kernel = NULL;
         vmm->state &= ~(MM_VMM_FROZEN | MM_VMM_LOW_GLOBAL);
         return;
     }
-    guard = mm_lock_take(&kernel->lock);
-    vmm->user_spaces--;
-    mm_lock_release(&kernel->lock, guard);
-    mm_space_unhold(kernel);
+    (void)mm_fetch_add_relaxed_u64(&vmm->user_spaces, 0 - UINT64_C(1));
+    mm_space_unhold(vmm->kernel);
 }
 
 enum mm_err mm_space_destroy(struct mm_space *space)
 {
-    struct mm_gather gather;
-    struct teardown t = {.gather = &gather};
+    struct mm_space_fail damage = {.err = MM_OK};
     enum mm_err err = space_retire(space);
 
     if (err != MM_OK)
         return err;
-    mm_gather_begin(&gather, space);
-    space_teardown(space, &t);
-    mm_gather_end(&gather);
+    space_teardown(space, &damage);
     leave_vmm(space);
-    if (t.damage.err != MM_OK)
-        mm_space_report_damage(space, &t.damage, "mm_space_destroy", MM_CALLER);
+    if (damage.err != MM_OK)
+        mm_space_report_damage(space, &damage, "mm_space_destroy", MM_CALLER);
+    return MM_OK;
+}
+
+static enum mm_err stats_leaf(struct mm_walker *walker, struct mm_visit *visit)
+{
+    struct mm_space_stats *stats = walker->context;
+    uint64_t *leaves[] = {&stats->leaf_4k, &stats->leaf_2m, &stats->leaf_1g};
+
+    ++*leaves[visit->level - 1];
+    stats->mapped_frames += mm_pt_bytes(visit->level) >> MM_FRAME_SHIFT;
+    return MM_OK;
+}
+
+/* The hardware maps nothing there. */
+static enum mm_err stats_damaged(struct mm_walker *walker, struct mm_visit *visit)
+{
+    (void)walker, (void)visit;
     return MM_OK;
 }
 
 void mm_space_get_stats(struct mm_space *space, struct mm_space_stats *out)
 {
-    mm_lock_guard_t guard;
+    struct mm_span half[2];
+    unsigned halves;
 
     if (out == NULL)
         return;
     *out = (struct mm_space_stats)MM_ZERO;
-    if (mm_space_alive(space) != MM_OK)
+    if (mm_space_hold(space) != MM_OK)
         return;
-    guard = mm_lock_take(&space->lock);
-    out->tables = space->table_count;
-    out->mapped_frames = space->mapped_frames;
-    out->leaf_4k = space->leaf_count[0];
-    out->leaf_2m = space->leaf_count[1];
-    out->leaf_1g = space->leaf_count[2];
-    mm_lock_release(&space->lock, guard);
+    out->tables = mm_load_relaxed_u64(&space->table_count);
+    out->owned_frames = mm_load_relaxed_u64(&space->frame_count);
+    halves = mm_space_halves(space, half);
+    for (unsigned i = 0; i < halves; i++) {
+        struct mm_walker walker = mm_walker_over(space, half[i], out, NULL);
+
+        walker.leaf = stats_leaf;
+        walker.damaged = stats_damaged;
+        (void)mm_walker_run_pieces(&walker, space);
+    }
+    mm_space_unhold(space);
+}
+
+static enum mm_err limit_set(struct mm_space *space, const uint64_t *count, uint64_t *limit,
+                             uint64_t value)
+{
+    enum mm_err err = mm_space_alive(space);
+
+    if (err != MM_OK)
+        return err;
+    if (value != 0 && mm_load_relaxed_u64(count) > value)
+        return MM_ERR_LIMIT;
+    mm_store_relaxed_u64(limit, value);
+    return MM_OK;
 }
 
 enum mm_err mm_space_set_limit(struct mm_space *space, uint64_t tables)
 {
-    enum mm_err err = mm_space_alive(space);
-    mm_lock_guard_t guard;
+    if (space == NULL)
+        return MM_ERR_BAD_ARG;
+    return limit_set(space, &space->table_count, &space->table_limit, tables);
+}
 
-    if (err != MM_OK)
-        return err;
-    guard = mm_lock_take(&space->lock);
-    if (tables != 0 && space->table_count > tables)
-        err = MM_ERR_LIMIT;
-    if (err == MM_OK)
-        space->table_limit = tables;
-    mm_lock_release(&space->lock, guard);
-    return err;
+enum mm_err mm_space_set_frame_limit(struct mm_space *space, uint64_t frames)
+{
+    if (space == NULL)
+        return MM_ERR_BAD_ARG;
+    return limit_set(space, &space->frame_count, &space->frame_limit, frames);
 }

@@ -1,20 +1,26 @@
 /*
- * table.c - tables as memory: reached, taken, set aside, recognised as empty.
+ * table.c - tables as memory: reached, taken, counted, given back.
  *
  * Problem     A call that needs tables half-way through its work, and does not get them, has
- *             already changed something.
+ *             already changed something. And finding out that a table has become empty by looking
+ *             at 512 entries costs more than removing them did.
  * Idea        A call counts first, takes all it may need into a reserve, and only then changes
- *             entries. The reserve is a list through the frames themselves, which nobody else sees
- *             yet, so it needs no storage however long it is.
+ *             entries: it lets go of the lock to take them, and counts again. The reserve is a list through the frames themselves, which nobody else sees
+ *             yet, so it needs no storage however long it is. Each table's entries are counted in
+ *             the tag of its frame, where the source of frames has tags.
  * Invariants  I1 a frame in a reserve is linked nowhere and belongs to the call that holds it
- *             I2 a table leaves the reserve with all entries empty
- *             I3 every frame that went through a reserve was reachable through the window
- * Locking     Taking for a space: its lock. Giving back: no lock, the source may have its own.
- * Cost        One call of the source per table; clearing 512 entries when one is used.
+ *             I2 every frame that went through a reserve was reachable through the window, and its
+ *                tag can be had
+ *             I3 the tag of a linked table says its level and how many of its entries are not
+ *                empty; the tag of a frame that is no table is 0
+ * Locking     Tags of linked tables: subtree.h. Frames are taken and given back without any:
+ *             the source has its own, and may tell the kernel that memory is low.
+ * Cost        One call of the source per table; one more for its tag.
  * Rejected    Tables in an array on the stack: a mapping of 1 GiB of 4 KiB pages needs 514.
- *             Freeing them here after use: they may be cached by then; only a gather frees.
+ *             Freeing them here after use: they may be cached by then; only a gather frees. Counts
+ *             in the parent's entry: the hardware writes that word, and a root has no parent.
  */
-#include "vmm_internal.h"
+#include "subtree.h"
 
 mm_pte_t *mm_table_map_known(const struct mm_window *window, mm_phys_t table)
 {
@@ -25,13 +31,30 @@ mm_pte_t *mm_table_map_known(const struct mm_window *window, mm_phys_t table)
     return pointer;
 }
 
-bool mm_table_is_empty(const mm_pte_t *table)
+unsigned mm_table_search(const mm_pte_t *entry, unsigned level)
 {
-    for (unsigned i = 0; i < MM_PT_ENTRIES; i++) {
-        if (!mm_pte_is_none(mm_pte_load(&table[i])))
-            return false;
+    unsigned live = 0;
+
+    for (unsigned i = 0; i < mm_pt_entries(level); i++)
+        live += mm_pte_is_none(mm_pte_load(&entry[i])) ? 0 : 1;
+    return live;
+}
+
+void mm_table_recount(const struct mm_vmm *vmm, mm_phys_t frame, const mm_pte_t *entry,
+                      unsigned level)
+{
+    uint16_t *tag = mm_frame_tag(vmm, frame);
+    unsigned word = mm_tag_of(level, mm_table_search(entry, level));
+
+    if (tag == NULL)
+        return;
+    for (unsigned i = 0; level == 1 && i < mm_pt_entries(1); i++) {
+        mm_pte_t leaf = mm_pte_load(&entry[i]);
+
+        if (mm_pte_is_present(leaf) && mm_pte_is_owned(leaf))
+            word |= MM_TAG_OWNED;
     }
-    return true;
+    mm_store_relaxed_u16(tag, (uint16_t)word);
 }
 
 static bool in_kernel_area(const struct mm_vmm *vmm, uint64_t virt, uint64_t slot_bytes)
@@ -43,13 +66,17 @@ static bool in_kernel_area(const struct mm_vmm *vmm, uint64_t virt, uint64_t slo
            virt <= mm_range_last(vmm->layout.kernel_area.start.raw, bytes);
 }
 
-bool mm_table_is_kept(const struct mm_space *space, uint64_t virt, unsigned level)
+bool mm_table_is_kept(const struct mm_space *space, const uint16_t *tag, uint64_t virt,
+                      unsigned level)
 {
     const struct mm_vmm *vmm = space->vmm;
 
+    if (tag == NULL && space->one_lock == 0) /* nobody could be told that it is stray */
+        return true;
     if (level != vmm->paging.levels || !mm_pt_kernel_half(mm_virt(virt)))
         return false;
-    return (vmm->state & MM_VMM_FROZEN) != 0 || in_kernel_area(vmm, virt, mm_pt_bytes(level));
+    return (vmm->state & MM_VMM_FROZEN) != 0 ||
+           in_kernel_area(vmm, mm_align_down(virt, mm_pt_bytes(level)), mm_pt_bytes(level));
 }
 
 bool mm_table_is_ours(const struct mm_vmm *vmm, mm_phys_t table)
@@ -59,15 +86,48 @@ bool mm_table_is_ours(const struct mm_vmm *vmm, mm_phys_t table)
     return source->owns == NULL || source->owns(source->context, table);
 }
 
-/* Put `frame` at the head of the list, if it can be reached. */
+bool mm_table_free(struct mm_vmm *vmm, mm_phys_t frame, unsigned level)
+{
+    uint16_t *tag = mm_frame_tag(vmm, frame);
+
+    if (tag == NULL && !mm_table_is_ours(vmm, frame)) /* what has a tag is the source's */
+        return true;
+    if (tag != NULL && level != 0 && mm_tag_level(mm_load_relaxed_u16(tag)) != level)
+        return false;
+    if (tag != NULL)
+        mm_store_relaxed_u16(tag, 0);
+    vmm->tables.free(vmm->tables.context, frame);
+    return true;
+}
+
+/* ---- reserves ---- */
+
+/* Can a table be in this frame? Its tag, if there are tags, is made now. Frames with and without tags
+ * from one source would put a table without a lock below one that has one. */
+static enum mm_err frame_try(struct mm_vmm *vmm, mm_phys_t frame, mm_pte_t **table)
+{
+    uint16_t *tag;
+    enum mm_err err = MM_OK;
+
+    if (vmm->tables.tag != NULL)
+        err = vmm->tables.tag(vmm->tables.context, frame, &tag);
+    if (err == MM_ERR_NOT_FOUND)
+        err =
+            vmm->kernel == NULL || (vmm->state & MM_VMM_UNTAGGED) != 0 ? MM_OK : MM_ERR_UNSUPPORTED;
+    if (err == MM_OK)
+        err = mm_table_map(vmm->window, frame, table);
+    return err;
+}
+
+/* Put `frame` at the head of the list. */
 static enum mm_err reserve_push(struct mm_vmm *vmm, struct mm_reserve *reserve, mm_phys_t frame)
 {
     mm_pte_t *table;
-    enum mm_err err = mm_table_map(vmm->window, frame, &table);
+    enum mm_err err = frame_try(vmm, frame, &table);
 
     if (err != MM_OK)
         return err;
-    mm_pte_store_fresh(&table[0], (mm_pte_t){reserve->first.raw});
+    mm_pte_store_fresh(&table[0], mm_pte_table(reserve->first, false));
     mm_table_unmap(vmm->window, table);
     reserve->first = frame;
     reserve->count++;
@@ -78,14 +138,14 @@ static mm_phys_t reserve_unlink(struct mm_reserve *reserve, const mm_pte_t *tabl
 {
     mm_phys_t frame = reserve->first;
 
-    reserve->first = mm_phys(mm_pte_load(&table[0]).bits);
+    reserve->first = mm_pte_phys(mm_pte_load(&table[0]), MM_PT_LEVELS_MAX);
     reserve->count--;
     return frame;
 }
 
-enum mm_err mm_reserve_take(struct mm_vmm *vmm, struct mm_reserve *reserve, uint64_t count)
+enum mm_err mm_reserve_fill(struct mm_vmm *vmm, struct mm_reserve *reserve, uint64_t count)
 {
-    for (uint64_t i = 0; i < count; i++) {
+    while (reserve->count < count) {
         mm_phys_t frame;
         enum mm_err err = vmm->tables.alloc(vmm->tables.context, &frame);
 
@@ -100,28 +160,38 @@ enum mm_err mm_reserve_take(struct mm_vmm *vmm, struct mm_reserve *reserve, uint
     return MM_OK;
 }
 
-enum mm_err mm_reserve_for(struct mm_space *space, struct mm_reserve *reserve, uint64_t count)
+enum mm_err mm_reserve_claim(struct mm_space *space, const struct mm_reserve *reserve,
+                             uint64_t count)
 {
-    enum mm_err err;
+    uint64_t limit = mm_load_relaxed_u64(&space->table_limit);
+    uint64_t before;
 
-    MM_ASSERT_LOCKED(&space->lock);
-    if (space->table_limit != 0 && count > space->table_limit - space->table_count)
-        return MM_ERR_LIMIT;
-    err = mm_reserve_take(space->vmm, reserve, count);
-    if (err == MM_OK)
-        space->table_count += count;
-    return err;
+    if (count == 0)
+        return MM_OK;
+    before = mm_fetch_add_relaxed_u64(&space->table_count, count);
+    if ((limit == 0 || (before <= limit && count <= limit - before)) && reserve->count >= count)
+        return MM_OK;
+    (void)mm_fetch_add_relaxed_u64(&space->table_count, 0 - count);
+    return limit == 0 || (before <= limit && count <= limit - before) ? MM_ERR_AGAIN : MM_ERR_LIMIT;
 }
 
-mm_pte_t *mm_reserve_pop(struct mm_vmm *vmm, struct mm_reserve *reserve, mm_phys_t *out)
+struct mm_table mm_reserve_pop(struct mm_vmm *vmm, struct mm_reserve *reserve)
 {
-    mm_pte_t *table;
+    struct mm_table table = {.frame = reserve->first};
 
     MM_ASSERT(reserve->count > 0);
-    table = mm_table_map_known(vmm->window, reserve->first);
-    *out = reserve_unlink(reserve, table);
-    for (unsigned i = 0; i < MM_PT_ENTRIES; i++)
-        mm_pte_store_fresh(&table[i], mm_pte_empty());
+    table.entry = mm_table_map_known(vmm->window, table.frame);
+    table.tag = mm_frame_tag(vmm, table.frame);
+    (void)reserve_unlink(reserve, table.entry);
+    return table;
+}
+
+struct mm_table mm_reserve_pop_empty(struct mm_vmm *vmm, struct mm_reserve *reserve, unsigned level)
+{
+    struct mm_table table = mm_reserve_pop(vmm, reserve);
+
+    mm_pte_clear_fresh(table.entry, mm_pt_entries(level));
+    mm_table_begin(&table, level, 0);
     return table;
 }
 

@@ -12,13 +12,13 @@
  *                before cannot be cached there. A set that was read before a CPU left names it
  *                afterwards; the host answers for it (mm/host.h)
  * Locking     None: start-up is serial, and each CPU changes its own bits.
- * Cost        O(1) but for the first clearing of the struct (9 KiB).
+ * Cost        O(1) but for the first clearing of the structs.
  * Rejected    Constants for the bases: kernels differ, and 5 levels move everything.
  */
 #include "mm/vmm.h"
 
 #include "mm_cpu.h"
-#include "vmm_internal.h"
+#include "subtree.h"
 
 #define LAYOUT_ALIGN (UINT64_C(2) << 20)
 
@@ -88,7 +88,7 @@ enum mm_err mm_vmm_init_abi(struct mm_vmm *vmm, const struct mm_vmm_config *conf
         config->cpu_count == 0 || config->cpu_count > MM_CPUS_MAX)
         return MM_ERR_BAD_ARG;
     mm_port_cpu_paging(&paging);
-    if (paging.levels < 4 || paging.levels > MM_PT_LEVELS_MAX)
+    if (paging.levels < MM_PT_LEVELS_MIN || paging.levels > MM_PT_LEVELS_MAX)
         return MM_ERR_CPU;
     mm_layout_default(&layout);
     if (config->layout != NULL)
@@ -102,7 +102,44 @@ enum mm_err mm_vmm_init_abi(struct mm_vmm *vmm, const struct mm_vmm_config *conf
     vmm->layout = layout;
     vmm->paging = paging;
     vmm->cpu_count = config->cpu_count;
+    vmm->cpu = &vmm->one;
+    if (config->cpu != NULL)
+        mm_vmm_set_cpus(vmm, config->cpu);
+    vmm->epoch = 1;
     return MM_OK;
+}
+
+void mm_vmm_set_cpus(struct mm_vmm *vmm, struct mm_vmm_cpu *cpu)
+{
+    struct mm_space *active;
+    unsigned self = mm_cpu_index();
+
+    if (vmm == NULL || vmm->cpu_count == 0 || cpu == NULL || vmm->cpu_mask != 0)
+        return;
+    active = vmm->one.active;
+    __builtin_memset(cpu, 0, vmm->cpu_count * sizeof *cpu);
+    vmm->cpu = cpu;
+    vmm->cpu_mask = UINT64_MAX;
+    if (self < vmm->cpu_count)
+        cpu[self].active = active;
+}
+
+/* Have the frames of a source tags? Without a frame to ask for, who has the call has them. (The tags of
+ * this frame will be those of the first tables: who maps a page, unmaps it and counts frames does not
+ * miss one.) */
+static bool gives_tags(const struct mm_frame_source *source)
+{
+    enum mm_err err = MM_OK;
+    mm_phys_t frame;
+    uint16_t *tag;
+
+    if (source->tag == NULL)
+        return false;
+    if (source->alloc(source->context, &frame) != MM_OK)
+        return true;
+    err = source->tag(source->context, frame, &tag);
+    source->free(source->context, frame);
+    return err != MM_ERR_NOT_FOUND;
 }
 
 void mm_vmm_set_sources(struct mm_vmm *vmm, const struct mm_frame_source *tables,
@@ -112,12 +149,19 @@ void mm_vmm_set_sources(struct mm_vmm *vmm, const struct mm_frame_source *tables
         return;
     vmm->tables = *tables;
     vmm->pmm = pmm;
+    mm_sections_forget(vmm, NULL);
+    if (vmm->kernel == NULL)
+        return;
+    mm_vmm_note_tags(vmm, gives_tags(tables));
+    mm_space_recount(vmm->kernel);
 }
 
 void mm_vmm_set_window(struct mm_vmm *vmm, const struct mm_window *window)
 {
-    if (mm_vmm_is_made(vmm) && window != NULL)
-        vmm->window = window;
+    if (!mm_vmm_is_made(vmm) || window == NULL)
+        return;
+    vmm->window = window;
+    mm_sections_forget(vmm, NULL);
 }
 
 /* Does `cpu` have all that `boot` has? Entries made for one must be right on the other. */
@@ -127,12 +171,23 @@ static bool paging_covers(const struct mm_paging *cpu, const struct mm_paging *b
            (boot->leaf_levels & ~cpu->leaf_levels) == 0 && (boot->flags & ~cpu->flags) == 0;
 }
 
+/* Is there memory for one CPU, and another is online? */
+static bool is_one_too_many(const struct mm_vmm *vmm, unsigned cpu)
+{
+    struct mm_cpuset online;
+
+    if (vmm->cpu_mask != 0 || !mm_cpuset_read(&vmm->online, vmm->cpu_count, &online))
+        return false;
+    online.bits[cpu / 64] &= ~(UINT64_C(1) << cpu % 64);
+    return mm_cpuset_read(&online, vmm->cpu_count, &online);
+}
+
 enum mm_err mm_cpu_init(struct mm_vmm *vmm, unsigned cpu)
 {
     struct mm_paging paging;
     enum mm_err err;
 
-    if (vmm == NULL || cpu >= vmm->cpu_count || cpu != mm_cpu_index())
+    if (vmm == NULL || cpu >= vmm->cpu_count || cpu != mm_cpu_index() || is_one_too_many(vmm, cpu))
         return MM_ERR_BAD_ARG;
     err = mm_port_cpu_init(&paging);
     if (err != MM_OK)
@@ -157,8 +212,8 @@ enum mm_err mm_cpu_exit(struct mm_vmm *vmm, unsigned cpu)
 
     if (vmm == NULL || cpu >= vmm->cpu_count || cpu != mm_cpu_index())
         return MM_ERR_BAD_ARG;
-    space = vmm->active[cpu];
-    vmm->active[cpu] = NULL;
+    space = mm_vmm_cpu(vmm, cpu)->active;
+    mm_vmm_cpu(vmm, cpu)->active = NULL;
     mm_cpuset_remove(&vmm->online, cpu);
     if (space != NULL) {
         mm_cpuset_remove(&space->cpus, cpu);

@@ -4,10 +4,11 @@
  * Problem     Range calls, start-up and checkers all descend the same tables, take and free tables
  *             by the same rules, and fill the same failure record.
  * Idea        One walker for everything that visits what is there (walker.c), one reserve of tables
- *             for everything that may need one (table.c), one gather for everything that takes away
- *             (gather.c). Only map.c descends by itself, because it builds what is not there.
+ *             for everything that may need one (table.c), one way to lock tables (subtree.h), one
+ *             gather for everything that takes away (gather.c). What must be fast (map.c, change.h)
+ *             descends by itself: one function per level, in which the level is a constant.
  * Invariants  Ranges are [first, last], both ends included: an end at 2^64 needs no special case.
- * Locking     `_locked` in a name or MM_ASSERT_LOCKED: the space's lock is held.
+ * Locking     subtree.h.
  * Cost        See each file.
  * Rejected    Descending from the root for every page: it costs levels x pages.
  */
@@ -17,6 +18,7 @@
 #include "base/assert.h"
 #include "base/bits.h"
 #include "base/checked.h"
+#include "base/compiler.h"
 #include "base/lock.h"
 #include "base/mm_atomic.h"
 #include "mm/memmap.h"
@@ -36,8 +38,24 @@
 #define MM_VMM_CPU_KNOWN  2u /* a CPU was prepared: `paging` says what it has */
 #define MM_VMM_LOW_GLOBAL 4u /* the adopted kernel space has global leaves in its lower half */
 
-/* Tables that one hold of a space's lock may visit. */
+#define MM_VMM_UNTAGGED 8u /* the frames of tables have no tags */
+
+/* Tables that one section may visit. */
 #define MM_PIECE_TABLES 64u
+
+/* An entry up to this level that a range covers wholly is removed with one store: below it hang a
+ * table and at most MM_PT_ENTRIES more, which are counted in one hold of the lock. Not one of a root:
+ * the tables of the kernel area stay. */
+#define MM_REMOVE_LEVEL_MAX (MM_PT_LEVELS_MIN > 3 ? 3u : MM_PT_LEVELS_MIN - 1)
+
+/* 1: each space has one lock for all its tables. For ports without a 16-bit compare-and-swap, and to
+ * compare with. */
+#ifndef MM_VMM_ONE_LOCK
+#define MM_VMM_ONE_LOCK 0
+#endif
+
+/* From this length on a protect finds out whether any CPU can write the entries meanwhile. */
+#define MM_REWRITE_BYTES UINT64_C(0x10000)
 
 #define MM_PROT_ALL (MM_PROT_READ | MM_PROT_WRITE | MM_PROT_EXEC | MM_PROT_USER)
 
@@ -75,15 +93,18 @@ static inline bool mm_cpuset_has(const struct mm_cpuset *set, unsigned cpu)
     return (mm_load_acquire_u64(&set->bits[cpu / 64]) >> cpu % 64 & 1) != 0;
 }
 
-/* Copy `set`; true if anybody is in it. */
-static inline bool mm_cpuset_read(const struct mm_cpuset *set, struct mm_cpuset *out)
+/* Copy `set`, in which there are only CPUs below `cpus`; true if anybody is in it. */
+static inline bool mm_cpuset_read(const struct mm_cpuset *set, unsigned cpus, struct mm_cpuset *out)
 {
+    unsigned words = (cpus + 63) / 64;
     uint64_t any = 0;
 
-    for (unsigned i = 0; i < MM_CPUS_MAX / 64; i++) {
+    for (unsigned i = 0; i < words; i++) {
         out->bits[i] = mm_load_acquire_u64(&set->bits[i]);
         any |= out->bits[i];
     }
+    for (unsigned i = words; any != 0 && i < MM_CPUS_MAX / 64; i++)
+        out->bits[i] = 0;
     return any != 0;
 }
 
@@ -95,6 +116,17 @@ static inline bool mm_vmm_is_made(const struct mm_vmm *vmm)
     return vmm != NULL && vmm->cpu_count != 0;
 }
 
+static inline struct mm_vmm_cpu *mm_vmm_cpu(const struct mm_vmm *vmm, unsigned cpu)
+{
+    return &vmm->cpu[cpu & vmm->cpu_mask];
+}
+
+/* May leaves of the space be marked as owned? In an adopted one the mark is somebody else's. */
+static inline bool mm_space_may_own(const struct mm_space *space)
+{
+    return space->vmm->pmm != NULL && (space->flags & MM_SPACE_ADOPTED) == 0;
+}
+
 static inline bool mm_space_is_kernel(const struct mm_space *space)
 {
     return (space->flags & MM_SPACE_KERNEL) != 0;
@@ -102,7 +134,17 @@ static inline bool mm_space_is_kernel(const struct mm_space *space)
 
 /* MM_OK for a live space, MM_ERR_GONE for a destroyed one, MM_ERR_BAD_ARG for anything else,
  * NULL included. */
-enum mm_err mm_space_alive(const struct mm_space *space);
+static inline enum mm_err mm_space_alive(const struct mm_space *space)
+{
+    uint32_t state;
+
+    if (space == NULL)
+        return MM_ERR_BAD_ARG;
+    state = mm_load_relaxed_u32(&space->state);
+    if (state == MM_SPACE_LIVE)
+        return MM_OK;
+    return state == MM_SPACE_GONE ? MM_ERR_GONE : MM_ERR_BAD_ARG;
+}
 
 /* Keep the space from being destroyed until mm_space_unhold(). MM_OK, else as mm_space_alive(). No
  * lock, any context. */
@@ -112,8 +154,17 @@ void mm_space_unhold(struct mm_space *space);
 /* Set the fields of a space whose root is ready; counts start at zero, but for the root. */
 void mm_space_begin(struct mm_space *space, struct mm_vmm *vmm, mm_phys_t root, uint32_t flags);
 
+/* From now on tables come from frames that have tags, or have none. */
+static inline void mm_vmm_note_tags(struct mm_vmm *vmm, bool tagged)
+{
+    vmm->state = tagged ? vmm->state & ~MM_VMM_UNTAGGED : vmm->state | MM_VMM_UNTAGGED;
+}
+
 /* Give the kernel space tables for the top-level entries of the kernel area that have none. */
 enum mm_err mm_space_preallocate(struct mm_space *space, struct mm_space_fail *fail);
+
+/* Count all tables into the tags that the frame source has now. Nobody else uses the space. */
+void mm_space_recount(struct mm_space *space);
 
 /* The part of the address space that is this space's own: one span, or both halves. */
 unsigned mm_space_halves(const struct mm_space *space, struct mm_span *out);
@@ -154,13 +205,22 @@ static inline void mm_table_unmap(const struct mm_window *window, mm_pte_t *tabl
 /* Map a table that was reached before, so that it cannot fail. */
 mm_pte_t *mm_table_map_known(const struct mm_window *window, mm_phys_t table);
 
-bool mm_table_is_empty(const mm_pte_t *table);
+struct mm_table;
+
+/* Count a table that libmm did not fill into its tag, if it has one. */
+void mm_table_recount(const struct mm_vmm *vmm, mm_phys_t frame, const mm_pte_t *entry,
+                      unsigned level);
 
 /* Must the table under the entry of `level` at `virt` stay although it is empty? */
-bool mm_table_is_kept(const struct mm_space *space, uint64_t virt, unsigned level);
+bool mm_table_is_kept(const struct mm_space *space, const uint16_t *tag, uint64_t virt,
+                      unsigned level);
 
 /* Is the frame one that may go back to the source of tables? */
 bool mm_table_is_ours(const struct mm_vmm *vmm, mm_phys_t table);
+
+/* Give the frame of a table back, its tag cleared, unless it is somebody else's. False, and nothing
+ * is given back, if its tag says another level; 0 = any. No lock held. */
+bool mm_table_free(struct mm_vmm *vmm, mm_phys_t frame, unsigned level);
 
 /* Tables taken and not linked yet, each naming the next in its first entry. */
 struct mm_reserve {
@@ -168,17 +228,76 @@ struct mm_reserve {
     uint64_t count;
 };
 
-/* Take `count` tables. On failure some may be in the reserve: drop it, as in every case. */
-enum mm_err mm_reserve_take(struct mm_vmm *vmm, struct mm_reserve *reserve, uint64_t count);
+/* Take tables until there are `count`. On failure some may be in the reserve: drop it, as in every
+ * case. No lock held: the source of frames may call back into the kernel. */
+enum mm_err mm_reserve_fill(struct mm_vmm *vmm, struct mm_reserve *reserve, uint64_t count);
 
-/* The same within the limit of a space, whose table_count grows on success. Lock held. */
-enum mm_err mm_reserve_for(struct mm_space *space, struct mm_reserve *reserve, uint64_t count);
+/* May the space have `count` tables more, and are they in the reserve? MM_OK: table_count has grown.
+ * MM_ERR_LIMIT, or MM_ERR_AGAIN: fill the reserve first. */
+enum mm_err mm_reserve_claim(struct mm_space *space, const struct mm_reserve *reserve,
+                             uint64_t count);
 
-/* One of them, mapped and all empty. */
-mm_pte_t *mm_reserve_pop(struct mm_vmm *vmm, struct mm_reserve *reserve, mm_phys_t *out);
+/* One of them, mapped. All entries, and the tag, are to be stored. */
+struct mm_table mm_reserve_pop(struct mm_vmm *vmm, struct mm_reserve *reserve);
+
+/* One of `level`, with all entries empty and counted as such. */
+struct mm_table mm_reserve_pop_empty(struct mm_vmm *vmm, struct mm_reserve *reserve,
+                                     unsigned level);
 
 /* Give back what is left. No lock held. */
 void mm_reserve_drop(struct mm_vmm *vmm, struct mm_reserve *reserve);
+
+/* ---- the way of a call through its range ---- */
+
+struct mm_way {
+    uint64_t virt; /* here; unchanged at the end */
+    uint64_t last;
+    bool done;
+};
+
+/* Behind `bytes` more. */
+static inline void mm_way_advance(struct mm_way *way, uint64_t bytes)
+{
+    way->done = way->last - way->virt < bytes;
+    if (!way->done)
+        way->virt += bytes;
+}
+
+/* Behind the entry of `level` that is here. */
+static inline void mm_way_step_over(struct mm_way *way, unsigned level)
+{
+    mm_way_advance(way, mm_pt_bytes(level) - (way->virt & (mm_pt_bytes(level) - 1)));
+}
+
+/* The last address of the table of `level` that is here. */
+static inline uint64_t mm_way_table_last(const struct mm_way *way, unsigned level)
+{
+    return way->virt | (mm_pt_bytes(level + 1) - 1);
+}
+
+static inline bool mm_way_goes_on(const struct mm_way *way, uint64_t table_last)
+{
+    return !way->done && way->virt <= table_last;
+}
+
+/* Does the range have all of the entry of `level` that is here? */
+static inline bool mm_way_has_whole(const struct mm_way *way, unsigned level)
+{
+    return mm_is_aligned(way->virt, mm_pt_bytes(level)) &&
+           way->last - way->virt >= mm_pt_bytes(level) - 1;
+}
+
+/* Entries of the leaf table that is here, from `first` on, that the range has. */
+static inline unsigned mm_way_pages(const struct mm_way *way, unsigned first)
+{
+    return (unsigned)mm_min_u64(mm_pt_entries(1) - first,
+                                ((way->last - way->virt) >> MM_FRAME_SHIFT) + 1);
+}
+
+static inline void mm_way_advance_pages(struct mm_way *way, unsigned pages)
+{
+    mm_way_advance(way, (uint64_t)pages << MM_FRAME_SHIFT);
+}
 
 /* ---- walker.c: visiting what is there ---- */
 
@@ -235,8 +354,8 @@ struct mm_walker mm_walker_over(struct mm_space *space, struct mm_span span, voi
 /* Run to the end without a lock or a budget. */
 enum mm_err mm_walker_run_all(struct mm_walker *walker);
 
-/* Run to the end, taking the space's lock for a piece of MM_PIECE_TABLES at a time. The space is
- * held: between two pieces nobody destroys it. */
+/* Run to the end, in sections of MM_PIECE_TABLES tables each. The space is held: between two pieces
+ * nobody destroys it. */
 enum mm_err mm_walker_run_pieces(struct mm_walker *walker, struct mm_space *space);
 
 /* ---- range.c: what the calls on ranges check and prepare ---- */
@@ -253,47 +372,100 @@ enum mm_err mm_range_check_gather(const struct mm_gather *gather, const struct m
 enum mm_err mm_range_check_prot(const struct mm_space *space, uint64_t virt, uint32_t prot,
                                 bool allow_wx, struct mm_space_fail *fail);
 
-/* Does the leaf of this visit stick out of `span`? Then somebody changed the range meanwhile. */
-static inline bool mm_range_is_cut(const struct mm_visit *visit, const struct mm_span *span)
-{
-    return visit->virt < span->first || visit->virt + (mm_pt_bytes(visit->level) - 1) > span->last;
-}
+/* ---- map.c ---- */
 
-/* What the operations of unmap and protect find in walker->context. */
-struct mm_change {
-    struct mm_space *space;
-    struct mm_span span;
-    struct mm_gather *gather; /* NULL: one on the stack, flushed before the call returns */
-    unsigned prot;            /* of protect; MM_PROT_NONE otherwise */
-    /* As in struct mm_walker; they fill `gather`. */
-    enum mm_err (*leaf)(struct mm_walker *walker, struct mm_visit *visit);
-    void (*leave)(struct mm_walker *walker, struct mm_visit *visit, mm_pte_t *child);
-};
+/* All that can be said of a request without looking at tables. */
+enum mm_err mm_map_check(const struct mm_space *space, const struct mm_map_request *request,
+                         struct mm_space_fail *fail);
 
-/* Prepare the span and visit it piece by piece, flushing when the gather is full. */
-enum mm_err mm_range_change(struct mm_change *change, uint32_t flags, struct mm_space_fail *fail);
-
-/* ---- split.c ---- */
-
-/* Tables needed so that no large page sticks out of `span` on either side. */
-unsigned mm_split_tables_locked(struct mm_space *space, const struct mm_span *span);
-
-/* Split those pages with tables of the reserve; their addresses go into the gather. */
-void mm_split_edges_locked(struct mm_space *space, const struct mm_span *span,
-                           struct mm_reserve *reserve, struct mm_gather *gather);
+/* The leaf of `level` that the request makes, of frame 0. */
+mm_pte_t mm_map_leaf(const struct mm_space *space, const struct mm_map_request *request,
+                     unsigned level);
 
 /* ---- gather.c ---- */
 
 #define MM_GATHER_EVERYTHING 1u
-#define MM_GATHER_HOLDS      2u /* its space: from begin to end */
+#define MM_GATHER_HOLDS      2u  /* its space: from begin to end */
+#define MM_GATHER_KERNEL     4u  /* of the kernel space */
+#define MM_GATHER_OWNS       8u  /* the space may own frames */
+#define MM_GATHER_FREES      16u /* at this moment: takes nothing in */
 
-void mm_gather_page(struct mm_gather *gather, uint64_t virt, uint64_t bytes);
-/* A table that is linked nowhere any more and covered [virt, virt + bytes). */
-void mm_gather_table(struct mm_gather *gather, mm_phys_t table, uint64_t virt, uint64_t bytes);
-void mm_gather_everything(struct mm_gather *gather);
+/* A gather that holds nothing: for a call that flushes before it returns. */
+void mm_gather_start(struct mm_gather *gather, struct mm_space *space);
 
-/* Flush, then free what is in it. May wait; no lock held. */
+static inline bool mm_gather_has_work(const struct mm_gather *gather)
+{
+    return gather->page_count != 0 || gather->table_count != 0 || gather->run_count != 0 ||
+           gather->owned_count != 0 || (gather->flags & MM_GATHER_EVERYTHING) != 0;
+}
+
+static inline void mm_gather_everything(struct mm_gather *gather)
+{
+    gather->flags |= MM_GATHER_EVERYTHING;
+}
+
+/* One translation of whatever size: flushing any address in it drops it. */
+static inline void mm_gather_page(struct mm_gather *gather, uint64_t virt, uint64_t bytes)
+{
+    if (gather->page_count == MM_MMU_FLUSH_CEILING) {
+        mm_gather_everything(gather);
+        return;
+    }
+    gather->page[gather->page_count].start = mm_virt(virt);
+    gather->page[gather->page_count].bytes = bytes;
+    gather->page_count++;
+}
+
+/* A table that is linked nowhere any more and covered [virt, virt + bytes), with all below it:
+ * `level` is its own, or 0 if no table hangs below it. */
+void mm_gather_table(struct mm_gather *gather, mm_phys_t table, unsigned level, uint64_t virt,
+                     uint64_t bytes);
+
+/* Tables that a section may put in: it may prune some above its subtree, too. */
+static inline unsigned mm_gather_room(const struct mm_gather *gather)
+{
+    return MM_GATHER_TABLES - gather->table_count - MM_PT_LEVELS_MAX;
+}
+
+/* Has it room for less than two prunings from the bottom to the top, or few frames? */
+static inline bool mm_gather_is_crowded(const struct mm_gather *gather)
+{
+    return MM_GATHER_TABLES - gather->table_count < 3 * MM_PT_LEVELS_MAX ||
+           gather->owned_count > MM_GATHER_OWNED / 2;
+}
+
+/* Before a section: flush a gather that is. */
+void mm_gather_make_room(struct mm_gather *gather);
+
+/* Flush, then free what is in it. May wait; no lock held, and not in a section. */
 void mm_gather_flush(struct mm_gather *gather);
+
+/* The same in two steps. First on this CPU, in a section of the space: true if `others` must flush,
+ * too. Then, outside of it, those (NULL: none), and the frees; the space is not looked at any more. */
+bool mm_gather_flush_here(struct mm_gather *gather, struct mm_cpuset *others);
+void mm_gather_finish(struct mm_gather *gather, const struct mm_cpuset *others);
+
+/* ---- cursor.c ---- */
+
+/* End its section, if one is on; the next page begins another. */
+void mm_cursor_let_go(struct mm_cursor *cursor);
+
+/* Its gather ends before it does: it unmaps no more. No section is on. */
+void mm_cursor_detach(struct mm_cursor *cursor);
+
+/* ---- remove.c: tables that no CPU can reach any more ---- */
+
+/* Free a table of `level` and all below it; level 0: one that is empty. What damaged entries lead to
+ * is lost. `owns`: and the frames that they say the space owns. No lock held. */
+void mm_tables_free(struct mm_vmm *vmm, mm_phys_t table, unsigned level, bool owns);
+
+struct mm_slots {
+    unsigned first, last;
+};
+
+/* The same for all below some entries of the root of a space, which stays. `damage`: the first, if there is any. */
+void mm_tables_free_below(struct mm_space *space, struct mm_slots slots,
+                          struct mm_space_fail *damage);
 
 /* ---- live.c ---- */
 

@@ -46,7 +46,7 @@ size_t mm_walk_format(char *buf, size_t bytes, const struct mm_walk_step *step)
     mm_text_put(&t, ": ");
     mm_text_hex(&t, step->entry, 1);
     if (step->prot == MM_PROT_NONE) {
-        bool present = mm_pte_is_present((mm_pte_t){step->entry});
+        bool present = mm_pte_is_present(mm_pte_of(step->entry));
 
         mm_text_put(&t, present ? " -> nothing, reserved bits are set" : " -> not present");
         return mm_text_end(&t);

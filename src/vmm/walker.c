@@ -6,17 +6,17 @@
  *             interrupts off for a terabyte.
  * Idea        One recursion over the levels. It calls an operation for each leaf, each entry that
  *             is not present, and around each table. What the hardware would fault on is never
- *             followed: it ends the walk, unless an operation wants to see it. A budget of tables pauses it between two
- *             tables; the cursor `virt` is all that is needed to go on.
+ *             followed: it ends the walk, unless an operation wants to see it. A budget of tables
+ *             pauses it between two tables; the cursor `virt` is all that is needed to go on.
  * Invariants  I1 `virt` only grows; everything before it has been visited
  *             I2 each call of enter() that lets the walk descend is followed by leave(), also when
  *                it pauses below
  *             I3 while progress is ON, virt <= last: it never wraps
- * Locking     The caller's: the space's lock, or nobody else uses the tables.
+ * Locking     The caller's: a section, or nobody else uses the tables.
  * Cost        O(entries in the range of tables that exist); five frames of stack at most.
  * Rejected    An iterator with an explicit stack: the same state, less readable.
  */
-#include "vmm_internal.h"
+#include "subtree.h"
 
 static enum mm_err table_visit(struct mm_walker *walker, mm_pte_t *table, unsigned level,
                                unsigned rights);
@@ -159,14 +159,16 @@ enum mm_err mm_walker_run_all(struct mm_walker *walker)
 
 enum mm_err mm_walker_run_pieces(struct mm_walker *walker, struct mm_space *space)
 {
+    struct mm_section section;
     enum mm_err err;
 
     do {
-        mm_lock_guard_t guard = mm_lock_take(&space->lock);
-
+        err = mm_section_begin(&section, space, true);
+        if (err != MM_OK)
+            return err;
         walker->budget = MM_PIECE_TABLES;
         err = mm_walker_run(walker);
-        mm_lock_release(&space->lock, guard);
+        mm_section_end(&section);
     } while (err == MM_OK && walker->progress != MM_WALKER_DONE);
     return err;
 }

@@ -202,7 +202,8 @@ TEST(marked_frame_is_never_handed_out_and_keeps_its_bytes)
     CHECK_EQ(mm_check(&mm_default, NULL), 0);
 }
 
-/* The pages behind the first one that was taken are free, and in this CPU's stock. */
+/* The pages behind the first one that was taken are free, and in this CPU's stock, but for two with
+ * the tags of the first tables. */
 TEST(page_in_stock_can_be_marked_used)
 {
     struct mm_pmm_stats stats;
@@ -213,15 +214,15 @@ TEST(page_in_stock_can_be_marked_used)
     page = (uintptr_t)valen_pages(1);
     mm_pmm_get_stats(&mm_default.pmm, &stats);
     CHECK(page != 0 && stats.magazine_frames > 1);
-    CHECK_EQ(frame_info(page + PAGE).state, MM_FRAME_FREE);
+    CHECK_EQ(frame_info(page + 3 * PAGE).state, MM_FRAME_FREE);
     before = free_frames();
-    valen_mark(page + PAGE, true);
-    CHECK_EQ(frame_info(page + PAGE).state, MM_FRAME_ALLOCATED);
+    valen_mark(page + 3 * PAGE, true);
+    CHECK_EQ(frame_info(page + 3 * PAGE).state, MM_FRAME_ALLOCATED);
     CHECK_EQ(free_frames(), before - 1);
     mm_pmm_get_stats(&mm_default.pmm, &stats);
     CHECK_EQ(stats.magazine_frames, 0); /* that is where it was */
     CHECK_EQ(mm_check(&mm_default, NULL), 0);
-    valen_mark(page + PAGE, false);
+    valen_mark(page + 3 * PAGE, false);
     CHECK_EQ(free_frames(), before);
     CHECK_EQ(mm_test_report_count(), 0);
 }

@@ -182,6 +182,8 @@ void regions_keep(void); /* what is in them now is what executions start with */
 void regions_restore(void);
 bool regions_have(const void *start, size_t bytes);
 bool regions_may_race(uintptr_t address);
+bool regions_no_steps(uintptr_t address);
+void regions_access(uintptr_t address, size_t bytes);
 const char *regions_name(uintptr_t address);
 
 /* ---- memory.c ---- */

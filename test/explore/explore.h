@@ -76,7 +76,7 @@ struct explore_bounds {
 };
 
 /* struct explore_scenario.flags */
-#define EXPLORE_RUN_ON        1u  /* mm_host_run_on() works; without it the answer is MM_ERR_HOST */
+#define EXPLORE_RUN_ON        1u  /* mm_host_run_on() and mm_host_shootdown() work */
 #define EXPLORE_IPI_UNORDERED 2u  /* ... and its interrupt overtakes what was stored before it */
 #define EXPLORE_PLAIN_STEPS   4u  /* plain accesses are steps, too: for code without any pin */
 #define EXPLORE_REPORTS       8u  /* mm_host_report() is no failure; explore_reports() counts */
@@ -107,6 +107,17 @@ void explore_memory(const char *name, void *start, size_t bytes);
 /* In set_up: part of it where plain accesses may race, by design. */
 void explore_may_race(const void *start, size_t bytes);
 
+/* In set_up: memory that executions start anew with, and where nothing is checked: what the scenario
+ * itself keeps score in. */
+void explore_unwatched(const char *name, void *start, size_t bytes);
+
+/* In set_up: atomic accesses there are no steps, since no order of them matters: words that nobody
+ * changes, counters that nobody reads. */
+void explore_no_steps(const void *start, size_t bytes);
+
+/* In set_up: `hook` is told of each access to shared memory that is about to happen. */
+void explore_on_access(void (*hook)(uintptr_t address, size_t bytes));
+
 /* In set_up: run orders that differ only in independent steps, too. */
 void explore_without_reduction(void);
 
@@ -125,6 +136,23 @@ unsigned explore_reports(void);
 
 /* Run `fn(arg)` in an interrupt of `cpu`; nobody waits for it. A step. */
 void explore_send(unsigned cpu, void (*fn)(void *arg), void *arg);
+
+/* One after the other come here, and each sees what those before it did: a lock of somebody else's that
+ * is held for a moment. A step if `is_step`, or where the reduction must know. */
+struct explore_turn {
+    uint32_t word;
+    uint32_t release[EXPLORE_CPUS];
+};
+void explore_take_turn(struct explore_turn *turn, bool is_step);
+
+/* Instants of an execution, and whether one is before the other for all CPUs: not "earlier in this
+ * order of steps", but known to the CPU of the later one. */
+struct explore_instant {
+    uint32_t clock[EXPLORE_CPUS];
+    unsigned cpu;
+};
+void explore_now(struct explore_instant *out);
+bool explore_is_before(const struct explore_instant *a, const struct explore_instant *b);
 
 /* No thread switch and no move on this CPU between the two; interrupts come. They nest. */
 void explore_preempt_off(void);

@@ -53,6 +53,10 @@
     {                                                                                    \
         return explore_compare_swap_##suffix(p, expected, v, EXPLORE_ACQ_REL);           \
     }                                                                                    \
+    static inline bool mm_compare_swap_acquire_##suffix(type *p, type *expected, type v) \
+    {                                                                                    \
+        return explore_compare_swap_##suffix(p, expected, v, EXPLORE_ACQUIRE);           \
+    }                                                                                    \
     static inline bool mm_compare_swap_relaxed_##suffix(type *p, type *expected, type v) \
     {                                                                                    \
         return explore_compare_swap_##suffix(p, expected, v, EXPLORE_RELAXED);           \
@@ -64,6 +68,10 @@
     static inline type mm_fetch_add_release_##suffix(type *p, type v)                    \
     {                                                                                    \
         return (type)explore_rmw(p, sizeof(type), EXPLORE_ADD, v, EXPLORE_RELEASE);      \
+    }                                                                                    \
+    static inline type mm_fetch_add_acq_rel_##suffix(type *p, type v)                    \
+    {                                                                                    \
+        return (type)explore_rmw(p, sizeof(type), EXPLORE_ADD, v, EXPLORE_ACQ_REL);      \
     }                                                                                    \
     static inline type mm_fetch_or_acq_rel_##suffix(type *p, type v)                     \
     {                                                                                    \
@@ -82,6 +90,15 @@ MM_ATOMIC_OPS(u64, uint64_t)
 static inline void mm_fence_full(void)
 {
     explore_fence();
+}
+
+/* Two steps, as where it is two instructions. An exchange as on x86_64, because it goes on with a release
+ * that this CPU stored there before; in C11 a relaxed store does so too (5.1.2.4, 10), here it does not:
+ * C++20 has given that up. */
+static inline void mm_store_fence_u64(uint64_t *p, uint64_t v)
+{
+    (void)mm_exchange_relaxed_u64(p, v);
+    mm_fence_full();
 }
 
 /* A CPU sees its own steps in their order: nothing to model. */

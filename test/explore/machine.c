@@ -301,6 +301,11 @@ void explore_send(unsigned cpu, void (*fn)(void *arg), void *arg)
         direct_send(cpu, fn, arg);
 }
 
+struct request {
+    void (*serve)(const void *what);
+    const void *what;
+};
+
 static void run_here(void (*fn)(void *arg), void *arg)
 {
     bool on = explore_guard();
@@ -334,13 +339,60 @@ enum mm_err mm_host_run_on(unsigned cpu, void (*fn)(void *arg), void *arg)
     return MM_OK;
 }
 
-void mm_host_shootdown(const struct mm_cpuset *cpus, void (*serve)(const void *request),
-                       const void *request)
+static bool is_in(const struct mm_cpuset *cpus, unsigned cpu)
 {
-    (void)cpus;
-    (void)serve;
-    (void)request;
-    explore_fail("mm_host_shootdown() is not simulated");
+    return (cpus->bits[cpu / 64] >> cpu % 64 & 1) != 0;
+}
+
+static void request_serve(void *arg)
+{
+    const struct request *request = arg;
+
+    request->serve(request->what);
+}
+
+/* Each waits as often as it is woken, and answers others meanwhile: interrupts are on. */
+static void wait_for(const uint32_t *finished)
+{
+    while (explore_load(finished, sizeof *finished, EXPLORE_ACQUIRE) == 0)
+        explore_relax();
+}
+
+static void request_send(const struct mm_cpuset *cpus, struct request *to)
+{
+    uint32_t *finished[EXPLORE_CPUS];
+    unsigned self = engine.current->cpu;
+
+    for (unsigned cpu = 0; cpu < engine.scenario->cpus; cpu++)
+        if (cpu != self && is_in(cpus, cpu)) {
+            if (answers == IPIS_MAX)
+                cannot("more than %u answers of other CPUs", IPIS_MAX);
+            finished[cpu] = &answered[answers++];
+            send(cpu, request_serve, to, finished[cpu]);
+        }
+    for (unsigned cpu = 0; cpu < engine.scenario->cpus; cpu++)
+        if (cpu != self && is_in(cpus, cpu))
+            wait_for(finished[cpu]);
+    if (is_in(cpus, self))
+        run_here(request_serve, to);
+}
+
+void mm_host_shootdown(const struct mm_cpuset *cpus, void (*serve)(const void *request),
+                       const void *what)
+{
+    struct request request = {serve, what};
+
+    if ((engine.scenario->flags & EXPLORE_RUN_ON) == 0)
+        explore_fail("mm_host_shootdown() is not simulated without EXPLORE_RUN_ON");
+    if (engine.live) {
+        if (!here()->interrupts_on || here()->in_irq != 0 || here()->in_nmi != 0)
+            explore_fail("mm_host_shootdown() may wait, and interrupts are off");
+        request_send(cpus, &request);
+        return;
+    }
+    for (unsigned cpu = 0; cpu < engine.scenario->cpus; cpu++)
+        if (is_in(cpus, cpu))
+            direct_send(cpu, request_serve, &request);
 }
 
 unsigned mm_host_cpu(void)

@@ -302,6 +302,7 @@ void explore_plain(const void *start, size_t bytes, bool write)
         return;
     if ((engine.scenario->flags & EXPLORE_PLAIN_STEPS) != 0)
         step(write ? STEP_WRITE : STEP_READ, address, (uint32_t)bytes);
+    regions_access(address, bytes);
     trace("%s %s", write ? "write" : "read", regions_name(address));
     if (!regions_may_race(address))
         memory_plain(engine.current->cpu, address, bytes, write);
@@ -386,9 +387,10 @@ uint64_t explore_load(const void *p, unsigned bytes, enum explore_order order)
     unsigned cpu, back = 0;
     uint32_t floor;
 
-    if (!engine.live)
+    if (!engine.live || regions_no_steps(address))
         return raw_load(address, bytes);
     step(STEP_LOAD, address, bytes);
+    regions_access(address, bytes);
     cpu = engine.current->cpu;
     at = location_at(address, bytes);
     reduce_access(&at->conflicts, false);
@@ -440,11 +442,12 @@ void explore_store(void *p, unsigned bytes, uint64_t value, enum explore_order o
     struct location *at;
     unsigned cpu;
 
-    if (!engine.live) {
+    if (!engine.live || regions_no_steps(address)) {
         raw_store(address, bytes, value);
         return;
     }
     step(STEP_STORE, address, bytes);
+    regions_access(address, bytes);
     cpu = engine.current->cpu;
     at = location_at(address, bytes);
     reduce_access(&at->conflicts, true);
@@ -482,12 +485,13 @@ uint64_t explore_rmw(void *p, unsigned bytes, enum explore_rmw what, uint64_t op
     uint64_t old, new;
     unsigned cpu;
 
-    if (!engine.live) {
+    if (!engine.live || regions_no_steps(address)) {
         old = raw_load(address, bytes);
         raw_store(address, bytes, rmw_value(old, what, operand, bytes));
         return old;
     }
     step(STEP_RMW, address, bytes);
+    regions_access(address, bytes);
     cpu = engine.current->cpu;
     at = location_at(address, bytes);
     reduce_access(&at->conflicts, true);
@@ -513,7 +517,7 @@ bool explore_compare_swap(void *p, unsigned bytes, uint64_t *expected, uint64_t 
     unsigned cpu;
     bool equal;
 
-    if (!engine.live) {
+    if (!engine.live || regions_no_steps(address)) {
         equal = raw_load(address, bytes) == *expected;
         if (equal)
             raw_store(address, bytes, value);
@@ -522,6 +526,7 @@ bool explore_compare_swap(void *p, unsigned bytes, uint64_t *expected, uint64_t 
         return equal;
     }
     step(STEP_RMW, address, bytes);
+    regions_access(address, bytes);
     cpu = engine.current->cpu;
     at = location_at(address, bytes);
     newest = &at->entry[at->count - 1];
@@ -583,6 +588,37 @@ void memory_acquire(unsigned cpu, const uint32_t *release)
 
     memcpy(&clock, release, sizeof clock);
     clock_join(&knows[cpu].now, &clock);
+}
+
+void explore_now(struct explore_instant *out)
+{
+    memset(out, 0, sizeof *out);
+    if (!engine.live)
+        return;
+    out->cpu = engine.current->cpu;
+    memory_release(out->cpu, out->clock);
+}
+
+bool explore_is_before(const struct explore_instant *a, const struct explore_instant *b)
+{
+    return a->clock[a->cpu] <= b->clock[a->cpu];
+}
+
+void explore_take_turn(struct explore_turn *turn, bool is_step)
+{
+    struct clock *release = (struct clock *)turn->release;
+    unsigned cpu;
+
+    if (!engine.live)
+        return;
+    if (is_step || engine.reduce) {
+        (void)explore_rmw(&turn->word, sizeof turn->word, EXPLORE_ADD, 1, EXPLORE_ACQ_REL);
+        return;
+    }
+    cpu = engine.current->cpu;
+    clock_join(&knows[cpu].now, release);
+    knows[cpu].now.time[cpu]++;
+    clock_join(release, &knows[cpu].now);
 }
 
 /* The kernel's scheduler orders what the thread did there before what it does here. */

@@ -21,6 +21,7 @@ static struct {
     char *start;
     size_t bytes;
     void *copy;
+    bool watched;
 } region[REGIONS_MAX];
 static unsigned regions;
 static struct {
@@ -28,24 +29,72 @@ static struct {
     size_t bytes;
 } racy; /* one is enough so far */
 
+#define QUIET_MAX 16u
+static struct {
+    uintptr_t start;
+    size_t bytes;
+} quiet[QUIET_MAX];
+static unsigned quiets;
+static void (*on_access)(uintptr_t address, size_t bytes);
+
 void regions_forget(void)
 {
     for (unsigned i = 0; i < regions; i++)
         free(region[i].copy);
     regions = 0;
     racy.bytes = 0;
+    quiets = 0;
+    on_access = NULL;
 }
 
-void explore_memory(const char *name, void *start, size_t bytes)
+static void region_add(const char *name, void *start, size_t bytes, bool watched)
 {
     if (regions == REGIONS_MAX)
         cannot("more than %u pieces of memory", REGIONS_MAX);
     region[regions].name = name;
     region[regions].start = start;
     region[regions].bytes = bytes;
+    region[regions].watched = watched;
     region[regions].copy = malloc(bytes);
     if (region[regions++].copy == NULL)
         cannot("no memory for a copy of %s", name);
+}
+
+void explore_memory(const char *name, void *start, size_t bytes)
+{
+    region_add(name, start, bytes, true);
+}
+
+void explore_unwatched(const char *name, void *start, size_t bytes)
+{
+    region_add(name, start, bytes, false);
+}
+
+void explore_no_steps(const void *start, size_t bytes)
+{
+    if (quiets == QUIET_MAX)
+        cannot("more than %u calls of explore_no_steps()", QUIET_MAX);
+    quiet[quiets].start = (uintptr_t)start;
+    quiet[quiets++].bytes = bytes;
+}
+
+bool regions_no_steps(uintptr_t address)
+{
+    for (unsigned i = 0; i < quiets; i++)
+        if (address - quiet[i].start < quiet[i].bytes)
+            return true;
+    return false;
+}
+
+void explore_on_access(void (*hook)(uintptr_t address, size_t bytes))
+{
+    on_access = hook;
+}
+
+void regions_access(uintptr_t address, size_t bytes)
+{
+    if (on_access != NULL)
+        on_access(address, bytes);
 }
 
 void explore_may_race(const void *start, size_t bytes)
@@ -71,7 +120,7 @@ void regions_restore(void)
 bool regions_have(const void *start, size_t bytes)
 {
     for (unsigned i = 0; i < regions; i++)
-        if ((uintptr_t)start - (uintptr_t)region[i].start < region[i].bytes &&
+        if (region[i].watched && (uintptr_t)start - (uintptr_t)region[i].start < region[i].bytes &&
             bytes <= region[i].bytes)
             return true;
     return false;

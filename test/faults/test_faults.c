@@ -336,7 +336,7 @@ static mm_phys_t taken[MIB(64) / PAGE];
 /* All memory taken but islands of four frames: each run of four is one of them, once. */
 TEST(runs_are_found_where_they_are_and_never_twice)
 {
-    static const uint64_t island[] = {MIB(16) + 0x3000, MIB(20) + 0xe000, MIB(24),
+    static const uint64_t island[] = {MIB(18) + 0x3000, MIB(20) + 0xe000, MIB(24),
                                       MIB(28) - 0x2000};
     struct mm_frame_request four = {.count_frames = 4}, five = {.count_frames = 5},
                             long_run = {.count_frames = 100}, last = {.flags = MM_FRAME_RESERVE};

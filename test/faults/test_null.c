@@ -169,6 +169,12 @@ TEST(null_is_refused_by_the_arena_and_the_kernel_area)
     REFUSED(mm_arena_find(NULL, virt, &info));
     REFUSED(mm_arena_find(&mm.arena, virt, NULL));
     REFUSED_ALOUD(mm_arena_give(NULL, virt));
+    REFUSED(mm_arena_add(NULL, (struct mm_virt_range){virt, PAGE}));
+    REFUSED(mm_arena_grow(NULL, virt, PAGE));
+    REFUSED(mm_arena_cut(NULL, virt, PAGE));
+    REFUSED(mm_arena_walk(NULL, &(struct mm_arena_cursor){0}, &info));
+    mm_arena_set_quarantine(NULL, 1);
+    mm_arena_drain(NULL);
     mm_arena_get_stats(NULL, &stats);
     CHECK_EQ(stats.spans, 0);
     mm_arena_get_stats(&mm.arena, NULL);
@@ -186,6 +192,11 @@ TEST(null_is_refused_by_the_arena_and_the_kernel_area)
     REFUSED_ALOUD(mm_dma_free(NULL, &dma));
     REFUSED_ALOUD(mm_dma_free(&none, &dma));
     REFUSED_ALOUD(mm_dma_free(&mm.area, NULL));
+    REFUSED(mm_vmalloc(NULL, 1, 0, &pointer));
+    REFUSED(mm_vmalloc(&none, 1, 0, &pointer));
+    REFUSED(mm_vmalloc(&mm.area, 1, 0, NULL));
+    REFUSED_ALOUD(mm_vfree(NULL, pointer));
+    REFUSED_ALOUD(mm_vfree(&none, pointer));
     CHECK(virt.raw == 42 && pointer == &m && dma.bytes == 42);
     CHECK_EQ(mm_check(&mm, NULL), 0);
 }

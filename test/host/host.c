@@ -154,23 +154,23 @@ void mm_test_shootdown_hook(bool (*hook)(void *arg, unsigned cpu), void *arg)
     host.hook_arg = arg;
 }
 
-/* Become another CPU for an interrupt there: its flag goes off and comes back. */
-static void interrupt_on(unsigned cpu, void (*serve)(const void *request), const void *request)
-{
-    unsigned self = fake_cpu_current();
-    bool on;
+struct shootdown {
+    void (*serve)(const void *request);
+    const void *request;
+};
 
-    fake_cpu_set(cpu);
-    on = fake_cpu(cpu)->interrupts_on;
-    fake_interrupts(false);
-    serve(request);
-    fake_interrupts(on);
-    fake_cpu_set(self);
+static void shootdown_serve(void *arg)
+{
+    const struct shootdown *shootdown = arg;
+
+    shootdown->serve(shootdown->request);
 }
 
 void mm_host_shootdown(const struct mm_cpuset *cpus, void (*serve)(const void *request),
                        const void *request)
 {
+    struct shootdown shootdown = {serve, request};
+
     if (!fake_cpu(fake_cpu_current())->interrupts_on)
         mm_test_failed(__FILE__, __LINE__, "shootdown with interrupts off");
     host.shootdowns.count++;
@@ -183,7 +183,7 @@ void mm_host_shootdown(const struct mm_cpuset *cpus, void (*serve)(const void *r
             mm_test_failed(__FILE__, __LINE__, "shootdown of a CPU that is not there");
         if (host.hook != NULL && !host.hook(host.hook_arg, cpu))
             continue;
-        interrupt_on(cpu, serve, request);
+        fake_ipi(cpu, shootdown_serve, &shootdown);
         host.shootdowns.served++;
     }
 }

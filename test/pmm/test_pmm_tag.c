@@ -94,22 +94,24 @@ TEST(tags_of_chunks_with_holes)
     CHECK_EQ(mm_pmm_check(&machine.pmm, NULL), 0);
 }
 
-/* Each step needs a frame, zeroed through the window and kept mapped: four maps in all. */
+/* Each step needs a frame, zeroed through the window and kept mapped: four maps in all. A frame that
+ * cannot be zeroed may lie outside the window: another is looked for. */
 TEST(tags_survive_a_failure_of_each_map_and_leak_nothing)
 {
     uint16_t *tag = NULL;
 
     for (unsigned skip = 0; skip < 4; skip++) {
+        bool zeroing = skip % 2 == 0;
         uint64_t own;
 
         mm_test_row("failure", skip);
         fake_reset();
         start();
         fake_frame_map_fail(skip);
-        CHECK_ERR(mm_pmm_tag(&machine.pmm, at(FIRST), true, &tag), MM_ERR_WINDOW);
-        CHECK(tag == NULL);
+        CHECK_ERR(mm_pmm_tag(&machine.pmm, at(FIRST), true, &tag), zeroing ? MM_OK : MM_ERR_WINDOW);
+        CHECK_EQ(tag != NULL, zeroing);
         own = side_frames();
-        CHECK_EQ(own, skip / 2);
+        CHECK_EQ(own, zeroing ? 2 : skip / 2);
         CHECK_EQ(fake_counts().frame_maps, fake_counts().frame_unmaps + own);
         CHECK_EQ(mm_pmm_check(&machine.pmm, NULL), 0);
         CHECK_OK(mm_pmm_tag(&machine.pmm, at(FIRST), true, &tag));

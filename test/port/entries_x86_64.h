@@ -24,7 +24,7 @@
 #define UC   MM_MEMTYPE_UC
 #define WP   MM_MEMTYPE_WP
 #define WC   MM_MEMTYPE_WC
-#define G    MM_PTE_GLOBAL
+#define G    MM_LEAF_GLOBAL
 
 static const struct leaf_row leaf_rows[] = {
     /* rights, 4 KiB */

@@ -50,7 +50,7 @@ TEST(port_literal_leaf_decodes_to_what_made_it)
         CHECK_EQ(mm_pte_phys(leaf, row->level).raw, row->phys);
         CHECK_EQ(mm_pte_prot(leaf), row->prot);
         CHECK_EQ(mm_pte_type(leaf, row->level), row->type);
-        CHECK_EQ(mm_pte_global(leaf), (row->flags & MM_PTE_GLOBAL) != 0);
+        CHECK_EQ(mm_pte_global(leaf), (row->flags & MM_LEAF_GLOBAL) != 0);
         CHECK(!mm_pte_accessed(leaf) && !mm_pte_dirty(leaf));
         CHECK_EQ(mm_pte_reserved(leaf, row->level, 52, true), 0);
     }
@@ -177,7 +177,14 @@ TEST(port_split_changes_nothing_but_the_size)
 TEST(port_other_rights_give_the_literal)
 {
     EACH_ROW(row, prot_rows)
-    CHECK_EQ(mm_pte_with_prot(entry(row->before), row->prot).bits, row->after);
+    {
+        const struct mm_pte_change to = mm_pte_change_to(row->prot);
+        mm_pte_t before = entry(row->before);
+        unsigned had = mm_pte_prot(before);
+
+        CHECK_EQ(mm_pte_changed(before, &to).bits, row->after);
+        CHECK_EQ(mm_pte_loses(before, &to), (had & ~row->prot) != 0);
+    }
 }
 
 TEST(port_other_rights_keep_frame_type_and_marks)
@@ -185,7 +192,8 @@ TEST(port_other_rights_keep_frame_type_and_marks)
     EACH_ROW(row, prot_rows)
     {
         mm_pte_t before = entry(row->before);
-        mm_pte_t after = mm_pte_with_prot(before, row->prot);
+        const struct mm_pte_change to = mm_pte_change_to(row->prot);
+        mm_pte_t after = mm_pte_changed(before, &to);
 
         CHECK_EQ(mm_pte_phys(after, row->level).raw, mm_pte_phys(before, row->level).raw);
         CHECK_EQ(mm_pte_type(after, row->level), mm_pte_type(before, row->level));

@@ -47,9 +47,9 @@ class Console:
             data = os.read(self.fd, 65536)
         except OSError:  # Linux says EIO when the last user of the other side is gone
             data = b""
-        text = data.decode(errors="replace").replace("\r\n", "\n")
-        sys.stdout.write(text)
-        self.seen += text
+        text = data.decode(errors="replace")
+        sys.stdout.write(text.replace("\r\n", "\n"))
+        self.seen = (self.seen + text).replace("\r\n", "\n")  # a read may end between the two
         return bool(data)
 
     def until(self, text):

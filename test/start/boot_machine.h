@@ -134,6 +134,7 @@ static inline void boot_begin(struct boot_machine *m, uint64_t ram_bytes)
     memset(m, 0, sizeof *m);
     fake_reset();
     fake_ram_add(mm_phys(0), ram_bytes);
+    fake_watch_changes(FAKE_WATCH_READ | FAKE_WATCH_WRITE);
     m->ram_bytes = ram_bytes;
     boot_fill(0, MIB(4));
     boot_tables(TABLES_PHYS);

@@ -41,16 +41,20 @@ static void foreign_build(void)
     foreign(5)[0] = M2 | 0x183;
 }
 
+/* A CPU that comes from the loader. */
+static void foreign_cpu(unsigned cpu)
+{
+    fake_cpu(cpu)->root = mm_phys(FOREIGN);
+    fake_cpu(cpu)->root_loaded = true;
+    fixture_cpu_init(cpu);
+}
+
 static void foreign_start(void)
 {
     fixture_machine(4, true, 2);
     foreign_build();
-    for (unsigned i = 0; i < 2; i++) {
-        fake_cpu(i)->root = mm_phys(FOREIGN);
-        fake_cpu(i)->root_loaded = true;
-    }
     fixture_vmm(NULL);
-    fixture_cpu_init(0);
+    foreign_cpu(0);
 }
 
 TEST(adopt_counts_what_is_there_and_makes_the_slots_of_the_kernel_area)
@@ -130,7 +134,7 @@ TEST(global_leaves_are_not_seen_on_a_cpu_whose_first_space_is_a_user_space)
 
     foreign_start();
     CHECK_OK(mm_space_adopt(&fx.vmm, &fx.kernel, NULL));
-    fixture_cpu_init(1);
+    foreign_cpu(1);
     CHECK(fake_read64(mm_virt(0x1000)).global);
     fake_cpu_set(0);
     CHECK_OK(mm_space_create(&fx.vmm, &user, 0));
@@ -305,7 +309,7 @@ TEST(destroying_an_adopted_space_frees_only_tables_of_the_source)
     CHECK_OK(map(&fx.kernel, LOW, DATA, K4, MM_PROT_RW));
     CHECK_OK(map(&fx.kernel, 4 * M2, DATA, K4, MM_PROT_RW)); /* below a foreign table */
     CHECK_ERR(mm_space_destroy(&fx.kernel), MM_ERR_BUSY);
-    fixture_cpu_init(1);
+    foreign_cpu(1);
     fake_cpu_set(0);
     fake_cpu(1)->root_loaded = false;
     CHECK_OK(mm_cpu_exit(&fx.vmm, 0));

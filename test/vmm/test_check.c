@@ -66,9 +66,8 @@ TEST(the_checker_finds_each_kind_of_damage)
     damaged(LOW, 3, *entry_at(&fx.kernel, LOW, 3) | 0x80, "reserved bits in an entry");
     damaged(LOW + 2 * GIB, 0, *entry_at(&fx.kernel, LOW + 2 * GIB, 0) | 1u << 13,
             "reserved bits in an entry");
-    damaged(LOW, 0, 0, "leaves miscounted");
-    damaged(LOW, 0, 0, "mapped frames miscounted");
-    damaged(LOW + 3 * K4, 0, leaf, "leaves miscounted");
+    damaged(LOW, 0, 0, "the entries of a table are miscounted");
+    damaged(LOW + 3 * K4, 0, leaf, "the entries of a table are miscounted");
     damaged(LOW, 1, 0, "tables miscounted");
     damaged(LOW, 1, 0, "an empty table was not freed");
     damaged(HIGH, 0, 0, "an empty table was not freed");

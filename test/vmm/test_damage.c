@@ -9,6 +9,8 @@
  */
 #include "vmm_fixture.h"
 
+#include "mm_mmu.h"
+
 #define ADDRESS UINT64_C(0x000ffffffffff000)
 #define AREA    (3 * GIB) /* of all three pages */
 
@@ -83,9 +85,12 @@ TEST(calls_on_a_range_refuse_a_damaged_entry_and_change_nothing)
         good = *entry;
         before = state_of(&fx.kernel);
         *entry |= damage_rows[i].set;
-        CHECK_ERR(mm_space_unmap(&fx.kernel, first, AREA, MM_RANGE_HOLES, NULL, &why),
-                  MM_ERR_CORRUPT);
-        check_said(&why, i, *entry, "mm_space_unmap");
+        /* at release, leaf tables that go whole are not looked at */
+        if (MM_LEVEL != MM_LEVEL_RELEASE || damage_rows[i].level > 1) {
+            CHECK_ERR(mm_space_unmap(&fx.kernel, first, AREA, MM_RANGE_HOLES, NULL, &why),
+                      MM_ERR_CORRUPT);
+            check_said(&why, i, *entry, "mm_space_unmap");
+        }
         CHECK_ERR(
             mm_space_protect(&fx.kernel, first, AREA, MM_PROT_READ, MM_RANGE_HOLES, NULL, &why),
             MM_ERR_CORRUPT);
@@ -123,6 +128,7 @@ TEST(lock_free_reads_find_nothing_at_a_damaged_entry)
         damage_start(damage_rows[i].levels);
         entry = entry_at(&fx.kernel, virt.raw, damage_rows[i].level);
         *entry |= damage_rows[i].set;
+        mm_mmu_flush_all(); /* walkers had it cached as it was */
         CHECK_EQ(fake_read64(virt).fault, FAKE_RESERVED);
         CHECK_ERR(mm_space_translate(&fx.kernel, virt, &got, &why), MM_ERR_NOT_FOUND);
         CHECK_EQ(why.level, damage_rows[i].level);
@@ -188,7 +194,7 @@ TEST(damage_that_comes_during_unmap_is_said_with_what_is_done)
     CHECK_OK(unmap(&fx.kernel, LOW + M2, K4)); /* 4 KiB pages there */
     mm_test_shootdown_hook(overwrite, entry_at(&fx.kernel, LOW + M2 + 9 * K4, 1));
     CHECK_ERR(
-        mm_space_unmap(&fx.kernel, mm_virt(LOW + K4), 2 * M2 - K4, MM_RANGE_HOLES, NULL, &why),
+        mm_space_unmap(&fx.kernel, mm_virt(LOW + K4), 2 * M2 - 2 * K4, MM_RANGE_HOLES, NULL, &why),
         MM_ERR_CORRUPT);
     CHECK_EQ(why.virt.raw, LOW + M2 + 9 * K4);
     mm_test_shootdown_hook(NULL, NULL);

@@ -498,3 +498,16 @@ TEST(map_links_tables_only_when_they_are_filled)
     CHECK(at(&fx.kernel, LOW + M2).dirty);
     fixture_sound(&fx.kernel);
 }
+
+/* Two pages over a border of tables, of which the second table is there and was used last. */
+TEST(map_over_a_border_next_to_the_table_that_was_used_last_maps_both_pages)
+{
+    const uint64_t border = LOW + 2 * GIB;
+
+    fixture_start(4, true, 1);
+    CHECK_OK(map(&fx.kernel, border + K4, DATA, K4, MM_PROT_RW));
+    CHECK_OK(map(&fx.kernel, border - K4, GIB, 2 * K4, MM_PROT_RW));
+    CHECK_EQ(at(&fx.kernel, border - K4).phys.raw, GIB);
+    CHECK_EQ(at(&fx.kernel, border).phys.raw, GIB + K4);
+    fixture_sound(&fx.kernel);
+}

@@ -220,3 +220,48 @@ TEST(with_a_gather_a_lowered_right_holds_when_the_gather_ends)
     CHECK_EQ(fake_write64(mm_virt(LOW), 1).fault, FAKE_WRITE_DENIED);
     fixture_sound(&fx.kernel);
 }
+
+static bool look_for_mixed_sizes(void *arg, unsigned cpu)
+{
+    (void)cpu;
+    *(size_t *)arg += fake_mixed_entries();
+    return true;
+}
+
+/* A right was given to a large page, which alone needs no flush; then the page is split. No CPU may have
+ * the old large one and a new small one for an address. */
+TEST(a_page_that_was_granted_a_right_is_split_without_two_sizes_in_a_cpu)
+{
+    const uint64_t virt[] = {HIGH};
+    size_t mixed = 0;
+
+    fixture_start(4, true, 2);
+    CHECK_OK(map(&fx.kernel, HIGH, DATA, M2, MM_PROT_READ));
+    touch(virt, 1);
+    CHECK_OK(protect(&fx.kernel, HIGH, M2, MM_PROT_RW));
+    mm_test_shootdown_hook(look_for_mixed_sizes, &mixed);
+    CHECK_OK(protect(&fx.kernel, HIGH + K4, K4, MM_PROT_READ));
+    CHECK_EQ(mixed, 0);
+    mm_test_shootdown_hook(NULL, NULL);
+    fixture_sound(&fx.kernel);
+}
+
+/* Lowered rights of a large page wait in the gather, and the next call with it splits that page. */
+TEST(a_page_whose_flush_waits_is_flushed_before_it_is_split)
+{
+    const uint64_t virt[] = {LOW};
+    struct mm_gather gather;
+    size_t mixed = 0;
+
+    fixture_start(4, true, 2);
+    CHECK_OK(map(&fx.kernel, LOW, GIB, M2, MM_PROT_RW));
+    touch(virt, 1);
+    mm_test_shootdown_hook(look_for_mixed_sizes, &mixed);
+    mm_gather_begin(&gather, &fx.kernel);
+    CHECK_OK(mm_space_protect(&fx.kernel, mm_virt(LOW), M2, MM_PROT_READ, 0, &gather, NULL));
+    CHECK_OK(mm_space_unmap(&fx.kernel, mm_virt(LOW + K4), K4, 0, &gather, NULL));
+    CHECK_EQ(fake_mixed_entries() + mixed, 0);
+    mm_gather_end(&gather);
+    mm_test_shootdown_hook(NULL, NULL);
+    fixture_sound(&fx.kernel);
+}

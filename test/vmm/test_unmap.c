@@ -358,7 +358,7 @@ TEST(a_lost_shootdown_shows_as_a_stale_translation)
     CHECK_OK(map(&fx.kernel, HIGH, DATA, 2 * K4, MM_PROT_RW));
     touch(virt, 1);
     mm_test_shootdown_hook(lose, &served);
-    CHECK_OK(unmap(&fx.kernel, HIGH, K4));
+    CHECK_OK(mm_space_unmap(&fx.kernel, mm_virt(HIGH), K4, 0, NULL, NULL));
     CHECK(fake_stale_entries() > 0);
 }
 
@@ -410,6 +410,7 @@ TEST(the_way_to_a_table_that_was_found_empty_is_flushed)
 {
     uint64_t *root, *upper;
     mm_phys_t empty;
+    uint16_t *tag;
     struct mm_frame_source source;
 
     fixture_start(4, true, 2);
@@ -421,6 +422,10 @@ TEST(the_way_to_a_table_that_was_found_empty_is_flushed)
     upper = fake_ram(mm_phys(root[0] & UINT64_C(0x000ffffffffff000)), K4);
     CHECK_EQ(LOW >> 39, 0);
     upper[(LOW >> 30) + 5] = empty.raw | 3;
+    CHECK_OK(source.tag(source.context, mm_phys(root[0] & UINT64_C(0x000ffffffffff000)), &tag));
+    (*tag)++;
+    CHECK_OK(source.tag(source.context, empty, &tag));
+    *tag = 2u << 12; /* a table of level 2 */
     fx.kernel.table_count++;
     fake_watch(mm_virt(LOW), FAKE_WATCH_READ);
     fake_watch(mm_virt(LOW + 5 * GIB), FAKE_WATCH_READ);

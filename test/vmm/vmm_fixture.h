@@ -1,9 +1,10 @@
 /*
  * vmm_fixture.h - a small machine with a VMM and a kernel space, for the tests of src/vmm.
  *
- * Frames for tables come from a source that fails the test when one comes back while a CPU may
- * still reach it. `fixture_tables_hash()` reads the tables as raw memory, by the manual's bits, so
- * that "nothing has changed" is said by something that is not under test.
+ * Around each store of an entry every CPU walks what the entry covers, as hardware may, and sets
+ * accessed and dirty (fake_watch_changes()). Frames for tables come from a source that fails the test
+ * when one comes back while a CPU may still reach it. `table_hash()` reads the tables as raw memory,
+ * by the manual's bits, so that "nothing has changed" is said by something that is not under test.
  */
 #ifndef VMM_FIXTURE_H
 #define VMM_FIXTURE_H
@@ -36,6 +37,7 @@
 struct fixture {
     struct mm_test_frames frames;
     struct mm_vmm vmm;
+    struct mm_vmm_cpu cpu[FAKE_CPUS_MAX];
     struct mm_space kernel;
     unsigned levels;
     uint32_t leaf_levels;
@@ -47,6 +49,8 @@ static struct fixture fx;
 static inline void fixture_machine(unsigned levels, bool one_gib, unsigned cpus)
 {
     fake_ram_add(mm_phys(RAM_START), RAM_BYTES);
+    fake_watch_changes(FAKE_WATCH_READ | FAKE_WATCH_WRITE);
+    fake_one_size(true);
     mm_test_frames_init(&fx.frames, mm_phys(RAM_START), RAM_BYTES / K4);
     fx.levels = levels;
     fx.leaf_levels = 1u << 1 | 1u << 2 | (one_gib ? 1u << 3 : 0);
@@ -65,6 +69,7 @@ static inline void fixture_vmm(const struct mm_layout *layout)
         .window = fake_window(),
         .layout = layout,
         .cpu_count = fx.cpus,
+        .cpu = fx.cpu,
     };
 
     CHECK_OK(mm_vmm_init(&fx.vmm, &config));
@@ -122,6 +127,8 @@ static inline void fixture_sound(struct mm_space *space)
 {
     CHECK_EQ(space_faults(space), 0);
     CHECK_EQ(fake_stale_entries(), 0);
+    CHECK_EQ(fake_counts().lost_accessed, 0);
+    CHECK_EQ(fake_counts().lost_dirty, 0);
     CHECK_EQ(fake_counts().frame_maps, fake_counts().frame_unmaps);
 }
 
@@ -140,15 +147,22 @@ static inline enum mm_err map(struct mm_space *space, uint64_t virt, uint64_t ph
     return mm_space_map(space, &request, NULL);
 }
 
+/* These have flushed when they return: nothing is stale on any CPU. */
 static inline enum mm_err unmap(struct mm_space *space, uint64_t virt, uint64_t bytes)
 {
-    return mm_space_unmap(space, mm_virt(virt), bytes, 0, NULL, NULL);
+    enum mm_err err = mm_space_unmap(space, mm_virt(virt), bytes, 0, NULL, NULL);
+
+    CHECK_EQ(err == MM_OK ? fake_stale_changed() : 0, 0);
+    return err;
 }
 
 static inline enum mm_err protect(struct mm_space *space, uint64_t virt, uint64_t bytes,
                                   unsigned prot)
 {
-    return mm_space_protect(space, mm_virt(virt), bytes, prot, 0, NULL, NULL);
+    enum mm_err err = mm_space_protect(space, mm_virt(virt), bytes, prot, 0, NULL, NULL);
+
+    CHECK_EQ(err == MM_OK ? fake_stale_changed() : 0, 0);
+    return err;
 }
 
 /* Every CPU reads these addresses, so that it has them cached. */
@@ -162,15 +176,15 @@ static inline void touch(const uint64_t *virt, unsigned count)
     fake_cpu_set(0);
 }
 
-/* FNV-1a over the entries of a table and of all tables below it. Bits by the manual: P = 0,
- * PS = 7 (levels 2 and 3), address = 12 to 51. */
+/* FNV-1a over the entries of a table and of all tables below it. Bits by the manual: P = 0, A = 5,
+ * PS = 7 (levels 2 and 3), address = 12 to 51. A is the walkers' to set, at any time. */
 static inline uint64_t table_hash(uint64_t table, unsigned level, uint64_t hash)
 {
     const uint64_t *entry = (const uint64_t *)fake_ram(mm_phys(table), K4);
 
     CHECK(entry != NULL);
     for (unsigned i = 0; i < 512; i++) {
-        hash = (hash ^ entry[i]) * UINT64_C(0x100000001b3);
+        hash = (hash ^ (entry[i] & ~UINT64_C(0x20))) * UINT64_C(0x100000001b3);
         if (level > 1 && (entry[i] & 1) != 0 && (entry[i] & 0x80) == 0)
             hash = table_hash(entry[i] & UINT64_C(0x000ffffffffff000), level - 1, hash);
     }

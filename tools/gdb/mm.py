@@ -786,9 +786,7 @@ def print_pmm(value):
 
 
 def print_space(value):
-    pages = [int(value["leaf_count"][i]) for i in range(3)]
-    return f"root 0x{raw(value['root']):x}, {int(value['table_count'])} tables; pages: {pages[0]} of " \
-           f"4 KiB, {pages[1]} of 2 MiB, {pages[2]} of 1 GiB"
+    return f"root 0x{raw(value['root']):x}, {int(value['table_count'])} tables"
 
 
 def print_step(value):
@@ -866,10 +864,14 @@ LINES = {
     "mm_keep": print_mapping,
     "mm_translation": print_translation,
     "mm_walk_step": print_step,
-    "mm_arena": lambda v: f"{print_range(v['range'])}: {int(v['span_count'])} spans of "
-                          f"{int(v['taken_bytes'])} bytes, {print_lock(v['lock'])}",
-    "mm_arena_span": lambda v: f"{span(int(v['start']), int(v['bytes']))}, guards "
+    "mm_arena": lambda v: f"{int(v['range_bytes'])} bytes: {int(v['span_count'])} spans of "
+                          f"{int(v['taken_bytes'])} bytes, {int(v['quarantine_count'])} in "
+                          f"quarantine, {print_lock(v['lock'])}",
+    "mm_arena_span": lambda v: f"{span(int(v['first']) << 12, int(v['frames']) << 12)}, guards "
                                f"{int(v['guard_before'])} and {int(v['guard_after'])}",
+    "mm_stacks": lambda v: f"{int(v['mapped'])} of {int(v['slot_count'])} stacks of "
+                           f"{int(v['stack_frames']) * 4} KiB mapped, from 0x{raw(v['start']):x}",
+    "mm_stack": lambda v: f"stack 0x{raw(v['low']):x} to 0x{raw(v['top']):x}",
     "mm_dma": lambda v: f"{int(v['bytes'])} bytes at 0x{raw(v['phys']):x}, 0x{raw(v['pointer']):x}",
     "mm_heap": lambda v: f"{int(v['live_blocks'])} blocks of {int(v['used_bytes'])} bytes in "
                          f"{int(v['page_bytes'])} bytes of pages, {print_lock(v['lock'])}",

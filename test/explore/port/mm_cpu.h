@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "mm/host.h"
+#include "mm/paging.h"
 #include "mm/types.h"
 #include "../explore_port.h"
 
@@ -59,5 +60,12 @@ static inline void mm_host_preempt_on(void)
 {
     explore_preempt_on();
 }
+
+/* mmu.c; only programs with page tables have them. */
+MM_NODISCARD enum mm_err mm_port_cpu_init(struct mm_paging *out);
+void mm_port_cpu_paging(struct mm_paging *out);
+
+#define MM_CPU_ANCHORS 4u
+unsigned mm_port_cpu_anchors(struct mm_virt_range *out);
 
 #endif

@@ -15,6 +15,9 @@
 #include "mm/types.h"
 #include "mm/window.h"
 
+/* A pointer stays good when the frame was unmapped: it is used again for the table used last. */
+#define MM_FRAME_STAYS true
+
 MM_NODISCARD static inline enum mm_err mm_frame_map(const struct mm_window *window, mm_phys_t frame,
                                                     void **out)
 {
