@@ -18,10 +18,13 @@
  */
 #include "mm/mm.h"
 
+#include "base/bits.h"
 #include "base/report.h"
 #include "mm_cpu.h"
 #include "mm_mmu.h"
 #include "start/start_internal.h"
+
+#define CPU_ALIGN 64u /* a cache line: CPUs do not wait for each other's */
 
 static enum mm_err start_cpu(struct start *s)
 {
@@ -63,6 +66,7 @@ static enum mm_err start_pmm(struct start *s)
         .hotplug_bytes = s->hotplug_bytes,
     };
     struct mm_frame_source frames;
+    uint64_t cpus_at;
     mm_phys_t meta;
     enum mm_err err;
 
@@ -70,7 +74,8 @@ static enum mm_err start_pmm(struct start *s)
     err = mm_pmm_meta_bytes(&config, &config.meta_bytes);
     if (err != MM_OK)
         return start_note(s, err, "cannot size the metadata of the PMM", 0);
-    request.bytes = config.meta_bytes + s->cpu_count * sizeof(struct mm_vmm_cpu);
+    cpus_at = mm_align_down(config.meta_bytes + (CPU_ALIGN - 1), CPU_ALIGN);
+    request.bytes = cpus_at + s->cpu_count * sizeof(struct mm_vmm_cpu);
     err = mm_memmap_take(&mm->map, &request, &meta);
     if (err == MM_OK)
         err = mm_window_find(&mm->window, meta, request.bytes, &config.meta);
@@ -80,7 +85,7 @@ static enum mm_err start_pmm(struct start *s)
     err = mm_pmm_init(&mm->pmm, &config);
     if (err != MM_OK)
         return start_note(s, err, "cannot build the PMM", meta.raw);
-    mm_vmm_set_cpus(&mm->vmm, (struct mm_vmm_cpu *)((char *)config.meta + config.meta_bytes));
+    mm_vmm_set_cpus(&mm->vmm, (struct mm_vmm_cpu *)((char *)config.meta + cpus_at));
     mm->pages = (struct mm_direct_pages){&mm->pmm, &mm->window};
     frames = mm_start_frame_source(&mm->pages);
     mm_vmm_set_sources(&mm->vmm, &frames, &mm->pmm);

@@ -30,7 +30,7 @@ struct space {
 
 struct machine {
     struct mm_vmm vmm;
-    struct mm_vmm_cpu cpu[CPUS];
+    _Alignas(64) struct mm_vmm_cpu cpu[CPUS];
     struct mm_pmm pmm;
     struct mm_window window;
     struct mm_memmap map;
