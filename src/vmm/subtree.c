@@ -121,6 +121,8 @@ MM_COLD enum mm_err mm_fail_denied(const struct mm_subtree *subtree, uint64_t vi
     unsigned count = mm_walk_root(space->vmm->window, space->root, &space->vmm->paging,
                                   mm_virt(virt), step, &err);
 
+    if (count == 0)
+        return mm_fail(fail, MM_ERR_POLICY, virt, 0, (mm_pte_t){0});
     while (i + 1 < count && (prot & ~step[i].prot) == 0)
         i++;
     return mm_fail(fail, MM_ERR_POLICY, virt, step[i].level, mm_pte_of(step[i].entry));
