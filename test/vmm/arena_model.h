@@ -58,15 +58,13 @@ static inline void model_mark(uint64_t first, uint64_t pages, uint16_t from, uin
 
 static inline uint16_t model_new(struct model_span span)
 {
-    for (uint16_t i = 0; i < SPANS; i++) {
-        if (model.span[i].state != NONE)
-            continue;
-        model.span[i] = span;
-        model_mark(span.first, span.pages, FREE, (uint16_t)(i + 1));
-        return i;
-    }
-    CHECK(!"the model has room");
-    return 0;
+    uint16_t i = 0;
+    while (i < SPANS && model.span[i].state != NONE)
+        i++;
+    CHECK(i < SPANS);
+    model.span[i] = span;
+    model_mark(span.first, span.pages, FREE, (uint16_t)(i + 1));
+    return i;
 }
 
 static inline void model_free(uint16_t i)
