@@ -36,6 +36,8 @@
 #ifndef MM_VMM_H
 #define MM_VMM_H
 
+#include "cursor.h"
+#include "gather.h"
 #include "paging.h"
 #include "pmm.h"
 #include "report.h"
@@ -366,8 +368,6 @@ MM_NODISCARD enum mm_err mm_space_populate(struct mm_space *space, mm_virt_t vir
                                            uint32_t prot, uint32_t flags,
                                            struct mm_space_fail *fail);
 
-struct mm_gather;
-
 /* flags of unmap and protect */
 #define MM_RANGE_HOLES 1u /* unmapped pages in the range are skipped; else they are an error */
 #define MM_RANGE_WX    2u /* protect: writable and executable is intended */
@@ -526,99 +526,6 @@ MM_NODISCARD enum mm_err mm_space_set_frame_limit(struct mm_space *space, uint64
  * `sink` (may be NULL; called without a lock). Quiet space; O(tables x 512), and O(tables^2) for
  * tables used twice, left out above 8192 tables. */
 size_t mm_space_check(struct mm_space *space, const struct mm_check_sink *sink);
-
-/*
- * A gather: what was removed and waits for its flush. It is the only thing in libmm that frees
- * tables, and the way for you to free frames that were mapped:
- *
- *     struct mm_gather gather;                       about 2.1 KiB: on a roomy stack, or static
- *     mm_gather_begin(&gather, space);
- *     err = mm_space_unmap(space, virt, bytes, 0, &gather, NULL);
- *     if (err == MM_OK)
- *         mm_gather_frames(&gather, first, count);   back to the PMM, after the flush
- *     mm_gather_end(&gather);                        flush everywhere, then free. May wait
- *
- * From begin to end a gather keeps its space from being destroyed. A gather that is full flushes and frees on the spot and goes on, so unmap, protect and
- * mm_gather_frames() with a gather may wait too. unmap without a gather has one on its stack.
- */
-#define MM_GATHER_TABLES 64u
-#define MM_GATHER_RUNS   32u
-#define MM_GATHER_PAGES  32u
-#define MM_GATHER_OWNED  64u
-
-struct mm_cursor;
-
-struct mm_gather {
-    struct mm_space *space;
-    struct mm_vmm *vmm;
-    void (*release)(void *context, mm_phys_t first, uint64_t count_frames);
-    void *release_context;
-    struct mm_cursor *cursor; /* that puts in here now; or NULL */
-    uint32_t table_count, run_count, page_count, owned_count;
-    uint32_t flags;                    /* everything is to be flushed; the space is held */
-    mm_phys_t table[MM_GATHER_TABLES]; /* the level of each in its low bits */
-    struct mm_phys_range run[MM_GATHER_RUNS];
-    struct mm_virt_range page[MM_GATHER_PAGES];
-    mm_phys_t owned[MM_GATHER_OWNED]; /* frames that the space owned */
-};
-
-void mm_gather_begin(struct mm_gather *gather, struct mm_space *space);
-
-/* Free the PMM allocation {first, count_frames} after the flush. Misuse is reported then. */
-void mm_gather_frames(struct mm_gather *gather, mm_phys_t first, uint64_t count_frames);
-
-/* Call `release` instead of mm_pmm_free() for the frames of this gather (reference counts, another
- * allocator). Before the first mm_gather_frames(). Needed where the VMM has no PMM. */
-void mm_gather_set_release(struct mm_gather *gather,
-                           void (*release)(void *context, mm_phys_t first, uint64_t count_frames),
-                           void *context);
-
-void mm_gather_end(struct mm_gather *gather);
-
-/*
- * A cursor: many changes of single pages as one transaction. It keeps the table in hand locked from
- * call to call, so that a page costs a few instructions:
- *
- *     struct mm_cursor cursor;
- *     err = mm_cursor_begin(&cursor, space, MM_PROT_RW, MM_MEMTYPE_WB, 0, &gather);
- *     for (i = 0; err == MM_OK && i < count; i++)
- *         err = mm_cursor_map(&cursor, mm_virt_add(virt, i * MM_FRAME_BYTES), frame[i], MM_FRAME_BYTES);
- *     mm_cursor_end(&cursor);
- *
- * From begin to end interrupts are off on this CPU, but for moments in which tables are taken, and
- * every 512 pages: keep it short, do not fault, do not wait, and make no other call on a space
- * (MM_ERR_BUSY). Each page is a call of its own to others: what was done stays done when a later page
- * fails. Nothing of one cursor is used by two CPUs.
- */
-struct mm_cursor {
-    uint64_t word[48]; /* of src/vmm/cursor.c */
-};
-
-/*
- * @prot, @type, @flags  as struct mm_map_request, for all pages that the cursor maps; what is wrong with
- *                       them the first mm_cursor_map() says
- * @gather  for mm_cursor_unmap(): begun on the space, not ended before the cursor; NULL: only map
- * Returns  MM_OK | MM_ERR_BAD_ARG | MM_ERR_GONE | MM_ERR_BUSY (another cursor of this CPU, or NMI). On
- *          error there is nothing to end
- * Context  as mm_space_map()
- */
-MM_NODISCARD enum mm_err mm_cursor_begin(struct mm_cursor *cursor, struct mm_space *space,
-                                         uint32_t prot, enum mm_memtype type, uint32_t flags,
-                                         struct mm_gather *gather);
-
-/* Map one leaf of `bytes` (4 KiB, 2 MiB or 1 GiB) as mm_space_map() would map a range of that size; the
- * same errors. Cost: O(1), O(levels) when it comes to another table. */
-MM_NODISCARD enum mm_err mm_cursor_map(struct mm_cursor *cursor, mm_virt_t virt, mm_phys_t phys,
-                                       uint64_t bytes);
-
-/* Unmap one leaf of `bytes` with the cursor's gather; *phys (may be NULL) receives what it mapped. A part
- * of a larger page is split off, which may wait. Returns as mm_space_unmap(), and MM_ERR_NOT_FOUND where
- * there is no leaf of that size nor a larger one. Flushed and clean when the gather has ended. */
-MM_NODISCARD enum mm_err mm_cursor_unmap(struct mm_cursor *cursor, mm_virt_t virt, uint64_t bytes,
-                                         mm_phys_t *phys);
-
-/* Let go; harmless twice, and after a begin that failed. */
-void mm_cursor_end(struct mm_cursor *cursor);
 
 #ifdef __cplusplus
 }

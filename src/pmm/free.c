@@ -263,8 +263,10 @@ static inline __attribute__((always_inline)) enum mm_err free_in_chunk(
         return free_run(pmm, frame, 1, where, caller);
     guard = mm_pin_as(pin);
     index = mm_cpu_index();
+    if (MM_UNLIKELY(index >= pmm->cpu_count))
+        return free_rare(pmm, guard, frame, chunk, where, caller);
     cpu = &pmm->cpu[index];
-    if (MM_UNLIKELY(index >= pmm->cpu_count || !mm_stock_take_free(cpu)))
+    if (MM_UNLIKELY(!mm_stock_take_free(cpu)))
         return free_rare(pmm, guard, frame, chunk, where, caller);
     if (MM_UNLIKELY(!goes_into_stock(pmm, cpu, chunk)))
         return free_past(pmm, cpu, guard, frame, where, caller);

@@ -81,11 +81,14 @@ static inline __attribute__((always_inline)) enum mm_err frame_take(struct mm_pm
     enum mm_pin pin = pmm->pin;
     mm_guard_t guard = mm_pin_as(pin);
     unsigned index = mm_cpu_index();
-    struct mm_pmm_cpu *cpu = &pmm->cpu[index];
     struct mm_magazine *loaded;
+    struct mm_pmm_cpu *cpu;
     uint32_t n;
 
-    if (MM_UNLIKELY(index >= pmm->cpu_count || !mm_stock_take_free(cpu)))
+    if (MM_UNLIKELY(index >= pmm->cpu_count)) /* so is every index of a PMM that was never made */
+        return frame_rare(pmm, guard, out, caller);
+    cpu = &pmm->cpu[index];
+    if (MM_UNLIKELY(!mm_stock_take_free(cpu)))
         return frame_rare(pmm, guard, out, caller);
     loaded = cpu->loaded;
     n = loaded->n;
