@@ -11,6 +11,10 @@
  *         mm_gather_frames(&gather, first, count);   back to the PMM, after the flush
  *     mm_gather_end(&gather);                        flush everywhere, then free. May wait
  *
+ * Flushing waits for other CPUs. In an interrupt handler, or with a lock held that others take with
+ * interrupts off, that must not be: there, take a gather that lasts, and say mm_gather_defer() after
+ * mm_gather_begin(). Its end then only queues it, and mm_reap() ends it, in a thread.
+ *
  * From begin to end a gather keeps its space from being destroyed. A gather that is full flushes and
  * frees on the spot and goes on, so unmap, protect and mm_gather_frames() with a gather may wait too.
  * unmap without a gather has one on its stack.
@@ -28,19 +32,28 @@ struct mm_cursor;
 struct mm_space;
 struct mm_vmm;
 
+/* Something to be done by mm_reap(). */
+struct mm_later {
+    struct mm_later *next;
+    void (*run)(struct mm_later *later); /* may free it */
+};
+
 #define MM_GATHER_TABLES 64u
 #define MM_GATHER_RUNS   32u
 #define MM_GATHER_PAGES  32u
 #define MM_GATHER_OWNED  64u
 
 struct mm_gather {
+    struct mm_later later; /* for mm_gather_defer() */
     struct mm_space *space;
     struct mm_vmm *vmm;
     void (*release)(void *context, mm_phys_t first, uint64_t count_frames);
     void *release_context;
     struct mm_cursor *cursor; /* that puts in here now; or NULL */
     uint32_t table_count, run_count, page_count, owned_count;
-    uint32_t flags;                    /* everything is to be flushed; the space is held */
+    uint32_t flags; /* (A) everything is to be flushed; the space is held; ... */
+    uint32_t unused;
+    uint64_t generation;               /* of the space, with this flush; 0: nobody else counts it */
     mm_phys_t table[MM_GATHER_TABLES]; /* the level of each in its low bits */
     struct mm_phys_range run[MM_GATHER_RUNS];
     struct mm_virt_range page[MM_GATHER_PAGES];
@@ -59,6 +72,36 @@ void mm_gather_set_release(struct mm_gather *gather,
                            void *context);
 
 void mm_gather_end(struct mm_gather *gather);
+
+/*
+ * From now on nothing waits for this gather: its end queues it for mm_reap(), and it is yours again when
+ * mm_gather_is_done(). Until then frames and tables in it are not free, and the addresses not clean.
+ *
+ * What would have to flush is refused instead: unmap, protect, promote and cursors with MM_ERR_NO_ROOM
+ * when there is no room for what they might remove (what comes before fail->virt is done), and with
+ * MM_ERR_BUSY, nothing changed, where a large page would have to be split. A call whose tables come to
+ * less than MM_GATHER_TABLES - 15, and frames that the space owns to MM_GATHER_OWNED / 2, has room; so
+ * have MM_GATHER_RUNS calls of mm_gather_frames(). What is more of those is reported, and lost.
+ * Context  right after mm_gather_begin()
+ */
+void mm_gather_defer(struct mm_gather *gather);
+
+/* Has it been ended, by whom ever? Any context. */
+bool mm_gather_is_done(const struct mm_gather *gather);
+
+/*
+ * Queue work of yours for mm_reap(): mm_vfree() or mm_kunmap() of something that an interrupt handler
+ * drops. `later` lies in what is dropped, or anywhere else where it lasts; run is set by the caller.
+ * Any context, NMI included; no lock; O(1). Misuse is not seen: never twice before it has run.
+ */
+void mm_later_add(struct mm_vmm *vmm, struct mm_later *later);
+
+/*
+ * Do what was put off: end deferred gathers, finish spaces, run what mm_later_add() was given, in the
+ * order in which they came. Returns how many. Several CPUs may be in here at once.
+ * Context  thread, interrupts on, as all that may wait
+ */
+size_t mm_reap(struct mm_vmm *vmm);
 
 #ifdef __cplusplus
 }

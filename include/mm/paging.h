@@ -16,5 +16,6 @@ struct mm_paging {
 #define MM_PAGING_NX     1u
 #define MM_PAGING_GLOBAL 2u
 #define MM_PAGING_WC     4u /* the CPU's memory types cover MM_MEMTYPE_WC and WP */
+#define MM_PAGING_ASIDS  8u /* cached translations carry an address-space id: PCIDs of x86_64 */
 
 #endif

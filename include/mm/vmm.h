@@ -66,7 +66,15 @@ struct mm_layout {
 
 struct mm_space;
 
-/* What the VMM knows of one CPU: a cache line that only that CPU writes, but for last.space, which
+/* Address spaces whose translations a CPU keeps while another one is loaded. */
+#define MM_VMM_ROOTS 7u
+
+struct mm_vmm_root {
+    uint64_t space;      /* (A) its address; 0: none */
+    uint64_t generation; /* (A) of the space, when the CPU had nothing older of it; 0: forget it */
+};
+
+/* What the VMM knows of one CPU: cache lines that only that CPU writes, but for last.space, which
  * others clear. */
 struct mm_vmm_cpu {
     uint64_t section;        /* (A) 0, or the epoch in which a call on this CPU began */
@@ -79,6 +87,11 @@ struct mm_vmm_cpu {
         uint16_t *tag;
         uint64_t span; /* bytes that the table covers: of level 1 or 2 */
     } last;            /* the table that was locked last here: used in sections only */
+    struct mm_vmm_root root[MM_VMM_ROOTS]; /* the number of each is its address-space id */
+    uint64_t kernel_generation; /* (A) of the kernel space, as above, for what all spaces share */
+    uint32_t loaded;            /* (A) which root is */
+    uint16_t loading;           /* (A) it is about to change */
+    uint16_t turn;              /* the root that was replaced last */
 };
 
 struct mm_vmm {
@@ -97,6 +110,8 @@ struct mm_vmm {
     uint64_t shootdowns;     /* (A) batches sent to other CPUs */
     uint64_t full_flushes;   /* (A) batches that flushed everything */
     uint64_t user_spaces;    /* (A) user spaces that live */
+    uint64_t generations;    /* (A) no space that was destroyed had a greater one */
+    uint64_t later;          /* (A) what mm_reap() will do: the struct mm_later that came last */
     uint64_t before_epoch[7];
     uint64_t epoch; /* (A) grows when tables or frames wait for walks that began before */
     uint64_t after_epoch[7];
@@ -110,7 +125,10 @@ struct mm_vmm_config {
     uint32_t cpu_count;             /* 1 to MM_CPUS_MAX */
     struct mm_vmm_cpu *cpu; /* `cpu_count` of them, lent for the life of the VMM, best aligned to 64
                              * bytes. NULL: one CPU, until mm_vmm_set_cpus() */
+    uint32_t flags;         /* MM_VMM_NO_ASIDS or 0 */
+    uint32_t unused;
 };
+#define MM_VMM_NO_ASIDS 1u /* no address-space ids (PCIDs), although the CPU has them */
 
 /*
  * Prepare what spaces share and read the capabilities of the CPU that runs this.
@@ -194,21 +212,22 @@ enum mm_err mm_cpu_exit(struct mm_vmm *vmm, unsigned cpu);
 
 /* Place it anywhere; it may be reused after mm_space_destroy(). Only src/vmm touches the fields. */
 struct mm_space {
-    struct mm_vmm *vmm;   /* (C) */
-    mm_phys_t root;       /* (C) */
-    uint32_t flags;       /* (C) MM_SPACE_* */
-    uint32_t one_lock;    /* (C) its tables have no locks of their own */
-    uint64_t table_limit; /* (A) 0 = none */
-    uint32_t state;       /* (A) */
-    uint32_t rewriters;   /* (A) calls that rewrite entries plainly: no CPU may load the space */
+    struct mm_later later; /* for mm_space_destroy_later() */
+    struct mm_vmm *vmm;    /* (C) */
+    mm_phys_t root;        /* (C) */
+    uint32_t flags;        /* (C) MM_SPACE_* */
+    uint32_t one_lock;     /* (C) its tables have no locks of their own */
+    uint64_t table_limit;  /* (A) 0 = none */
+    uint32_t state;        /* (A) */
+    uint32_t rewriters;    /* (A) calls that rewrite entries plainly: no CPU may load the space */
     uint64_t holds;       /* (A) what keeps it from being destroyed; the top bit: it is destroyed */
     uint64_t table_count; /* (A) tables of this space, root included, shared ones not */
     uint64_t frame_limit; /* (A) of owned frames; 0 = none */
     uint64_t frame_count; /* (A) frames that the space owns */
     uint64_t removals;    /* (A) times that tables were taken off */
     struct mm_lock lock;  /* of all tables that have none of their own */
-    struct mm_cpuset cpus; /* (A) CPUs that may hold translations of this space */
-    const void *unused[3];
+    struct mm_cpuset cpus; /* (A) CPUs that have it loaded, or are about to */
+    uint64_t generation;   /* (A) grows with each flush that other CPUs must not miss */
 };
 
 /* Details of a failure; every call that takes one accepts NULL. Filled only on failure. */
@@ -267,6 +286,10 @@ MM_NODISCARD enum mm_err mm_space_adopt(struct mm_vmm *vmm, struct mm_space *spa
  * Cost     O(tables)
  */
 MM_NODISCARD enum mm_err mm_space_destroy(struct mm_space *space);
+
+/* The same where nothing can be waited for: refused as mm_space_destroy() is, else the space is gone at
+ * once, and mm_reap() does the rest; the struct is used until it has. Context: any but NMI; O(1). */
+MM_NODISCARD enum mm_err mm_space_destroy_later(struct mm_space *space);
 
 /*
  * Load the space on the calling CPU; the one loaded before is left. Never fails for a live space.

@@ -354,6 +354,19 @@ void fake_cache_drop_asid(unsigned cpu, uint32_t asid, uint64_t virt)
     }
 }
 
+void fake_cache_drop_page_asids(unsigned cpu, uint64_t virt)
+{
+    struct fake_caches *caches = &fake_machine.caches[cpu];
+
+    fake_cache_drop_page(cpu, virt);
+    for (uint32_t i = 0; i < caches->parked_count;)
+        if (caches->parked[i].kind == FAKE_TABLE ||
+            virt - caches->parked[i].virt < fake_level_bytes(caches->parked[i].level))
+            caches->parked[i] = caches->parked[--caches->parked_count];
+        else
+            i++;
+}
+
 void fake_cache_drop_asids(unsigned cpu)
 {
     fake_cache_drop_space(cpu);

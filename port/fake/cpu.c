@@ -290,11 +290,12 @@ void mm_port_cpu_paging(struct mm_paging *out)
     out->levels = cpu->levels;
     out->phys_bits = cpu->phys_bits;
     out->leaf_levels = cpu->leaf_levels;
-    out->flags = (cpu->nxe ? MM_PAGING_NX : 0) | (cpu->pge ? MM_PAGING_GLOBAL : 0) |
+    out->flags = (cpu->nxe ? MM_PAGING_NX : 0) | (cpu->asid_on ? MM_PAGING_ASIDS : 0) |
+                 (cpu->pge ? MM_PAGING_GLOBAL : 0) |
                  (cpu->has_pat && cpu->pat == fake_format_pat() ? MM_PAGING_WC : 0);
 }
 
-enum mm_err mm_port_cpu_init(struct mm_paging *out)
+enum mm_err mm_port_cpu_init(struct mm_paging *out, uint32_t wanted)
 {
     struct fake_cpu *cpu = &fake_machine.cpu[current];
 
@@ -304,6 +305,8 @@ enum mm_err mm_port_cpu_init(struct mm_paging *out)
     cpu->wp = true;
     cpu->pge = cpu->has_global;
     cpu->pat = cpu->has_pat ? fake_format_pat() : cpu->pat;
+    if ((wanted & MM_PAGING_ASIDS) != 0 && cpu->has_asid && cpu->has_global && !cpu->asid_on)
+        fake_port_asid_enable();
     mm_port_cpu_paging(out);
     return MM_OK;
 }

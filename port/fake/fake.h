@@ -96,6 +96,9 @@ unsigned fake_cpu_current(void);
 /* Halt a CPU for good, or until it gets a root: it has none, and nothing cached. */
 void fake_cpu_off(unsigned cpu);
 
+/* Does one CPU's flush reach all of them, if it asks for that (mm_mmu_broadcast())? Off as found. */
+void fake_broadcasts(bool on);
+
 /* Switch on what mm_port_cpu_init() switches on, on every CPU: for tests without start-up. */
 void fake_cpus_prepare(void);
 
@@ -276,7 +279,7 @@ struct fake_counts {
     uint64_t lost_accessed, lost_dirty;
     uint64_t dropped_accessed, dropped_dirty;
     uint64_t frame_maps, frame_unmaps;
-    uint64_t guards, interrupts, ipis;
+    uint64_t guards, interrupts, ipis, broadcasts;
     uint64_t walks;
 };
 struct fake_counts fake_counts(void);

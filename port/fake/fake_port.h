@@ -31,6 +31,7 @@ void fake_port_published(void);
 void fake_port_flush_page(mm_virt_t virt);
 void fake_port_flush_space(void);
 void fake_port_flush_all(void);
+bool fake_port_broadcast(const struct mm_virt_range *page, uint32_t count, bool global);
 void fake_port_flush_asid_page(uint32_t asid, mm_virt_t virt);
 void fake_port_flush_asid(uint32_t asid);
 void fake_port_flush_asids(void);

@@ -53,6 +53,31 @@ void fake_port_flush_all(void)
     fake_leave();
 }
 
+/* One instruction that reaches all CPUs, and whatever ids they have. */
+bool fake_port_broadcast(const struct mm_virt_range *page, uint32_t count, bool global)
+{
+    if (!fake_machine.on.broadcasts)
+        return false;
+    fake_enter();
+    fake_machine.count.broadcasts++;
+    for (unsigned cpu = 0; cpu < fake_machine.cpus; cpu++) {
+        if (global && count == 0)
+            fake_cache_drop_all(cpu);
+        else if (count == 0)
+            fake_cache_drop_asids(cpu);
+        for (uint32_t i = 0; i < count; i++)
+            fake_cache_drop_page_asids(cpu, page[i].start.raw);
+    }
+    fake_walkers_after();
+    fake_leave();
+    return true;
+}
+
+void fake_broadcasts(bool on)
+{
+    fake_machine.on.broadcasts = on;
+}
+
 /* Entries became present: a CPU that caches absence forgets it. */
 void fake_port_published(void)
 {

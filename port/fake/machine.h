@@ -106,7 +106,7 @@ struct fake_switches {
     unsigned one_in;
     uint64_t random;
     unsigned changes; /* FAKE_WATCH_*: for addresses whose entries are stored */
-    bool break_before_make, absence, free_unmapped, one_size;
+    bool break_before_make, absence, free_unmapped, one_size, broadcasts;
 };
 
 struct fake_machine {
@@ -202,6 +202,7 @@ void fake_cache_drop_absence(unsigned cpu);
 #define FAKE_EACH_PAGE 1u /* no page begins there */
 void fake_cache_drop_asid(unsigned cpu, uint32_t asid, uint64_t virt);
 void fake_cache_drop_asids(unsigned cpu);
+void fake_cache_drop_page_asids(unsigned cpu, uint64_t virt); /* of each id, and global */
 void fake_cache_switch(unsigned cpu, uint32_t from, uint32_t to, bool keep);
 void fake_caches_free(void);
 

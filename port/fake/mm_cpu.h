@@ -49,7 +49,7 @@ static inline unsigned mm_cpu_index(void)
     return mm_host_cpu();
 }
 
-MM_NODISCARD enum mm_err mm_port_cpu_init(struct mm_paging *out);
+MM_NODISCARD enum mm_err mm_port_cpu_init(struct mm_paging *out, uint32_t wanted);
 void mm_port_cpu_paging(struct mm_paging *out);
 
 #define MM_CPU_ANCHORS 5u

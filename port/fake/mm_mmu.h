@@ -115,6 +115,11 @@ static inline void mm_mmu_load_root_asid(mm_phys_t root, uint32_t asid, uint32_t
     fake_port_load_root(root, asid, (flags & MM_MMU_KEEP) != 0);
 }
 
+static inline bool mm_mmu_broadcast(const struct mm_virt_range *page, uint32_t count, bool global)
+{
+    return fake_port_broadcast(page, count, global);
+}
+
 static inline void mm_mmu_flush_asid_page(uint32_t asid, mm_virt_t virt)
 {
     fake_port_flush_asid_page(asid, virt);

@@ -7,14 +7,16 @@
  * Idea        One function sets the few bits, after asking CPUID for each; another describes the
  *             paging mode. Bits that a CPU does not have are never written (QEMU hangs on
  *             reserved CR4 bits instead of faulting).
- * Invariants  Writes only EFER.NXE, CR0.WP, CR4.PGE, IA32_PAT; all else stays.
+ * Invariants  Writes only EFER.NXE, CR0.WP, CR4.PGE, CR4.PCIDE, IA32_PAT, and bits 3 and 4 of CR3; all
+ *             else stays.
  * Locking     None: the state of the calling CPU, interrupts off.
  * Cost        A few microseconds (CPUID may trap in virtual machines).
  * Rejected    Switching on SMEP, SMAP, LA57 here: policy of the kernel, or too late.
- * Source      Intel SDM vol. 3A 2.2.1 (EFER), 2.5 (CR0, CR4), 11.12 (PAT); vol. 2 CPUID.
+ * Source      Intel SDM vol. 3A 2.2.1 (EFER), 2.5 (CR0, CR4), 4.10.1 (PCIDs), 11.12 (PAT); vol. 2 CPUID.
  */
 #include "mm_cpu.h"
 
+#include "mm_mmu.h"
 #include "mm_pte.h"
 
 #define MSR_EFER     0xc0000080u
@@ -24,7 +26,10 @@
 #define CR0_WP       (UINT64_C(1) << 16)
 #define CR4_PGE      (UINT64_C(1) << 7)
 #define CR4_LA57     (UINT64_C(1) << 12)
-#define CPUID1_PGE   (1u << 13) /* leaf 1, EDX */
+#define CR4_PCIDE    (UINT64_C(1) << 17)
+#define CPUID1_PCID  (1u << 17)  /* leaf 1, ECX */
+#define INTEL_EBX    0x756e6547u /* leaf 0, "Genu" */
+#define CPUID1_PGE   (1u << 13)  /* leaf 1, EDX */
 #define CPUID1_PAT   (1u << 16)
 #define CPUID_NX     (1u << 20) /* leaf 0x80000001, EDX */
 #define CPUID_PAGE1G (1u << 26)
@@ -93,11 +98,31 @@ void mm_port_cpu_paging(struct mm_paging *out)
         out->flags |= MM_PAGING_NX;
     if ((cr4 & CR4_PGE) != 0)
         out->flags |= MM_PAGING_GLOBAL;
+    if ((cr4 & CR4_PCIDE) != 0)
+        out->flags |= MM_PAGING_ASIDS;
     if ((cpuid(1).edx & CPUID1_PAT) != 0 && read_msr(MSR_PAT) == MM_PAT_VALUE)
         out->flags |= MM_PAGING_WC;
 }
 
-enum mm_err mm_port_cpu_init(struct mm_paging *out)
+/* Global pages, too: mm_mmu_flush_all() counts on them. */
+static bool has_asids(const struct cpuid *basic)
+{
+    bool intel = cpuid(0).ebx == INTEL_EBX;
+
+    return (basic->ecx & CPUID1_PCID) != 0 && (basic->edx & CPUID1_PGE) != 0 &&
+           !(intel && mm_invlpg_misses_globals(basic->eax));
+}
+
+/* CR4.PCIDE can be set only while bits 0 to 11 of CR3 are 0: afterwards they are the id. */
+static void asids_enable(void)
+{
+    if ((read_cr4() & CR4_PCIDE) != 0)
+        return;
+    mm_mmu_load_root(mm_mmu_root());
+    __asm__ volatile("movq %0, %%cr4" : : "r"(read_cr4() | CR4_PCIDE) : "memory");
+}
+
+enum mm_err mm_port_cpu_init(struct mm_paging *out, uint32_t wanted)
 {
     struct cpuid basic = cpuid(1);
     uint64_t cr0;
@@ -111,6 +136,8 @@ enum mm_err mm_port_cpu_init(struct mm_paging *out)
         __asm__ volatile("movq %0, %%cr4" : : "r"(read_cr4() | CR4_PGE) : "memory");
     if ((basic.edx & CPUID1_PAT) != 0)
         write_msr(MSR_PAT, MM_PAT_VALUE);
+    if ((wanted & MM_PAGING_ASIDS) != 0 && has_asids(&basic))
+        asids_enable();
     mm_port_cpu_paging(out);
     return MM_OK;
 }

@@ -65,9 +65,10 @@ static inline unsigned mm_cpu_index(void)
 
 /*
  * Set what the port needs on this CPU (EFER.NXE, CR0.WP, CR4.PGE, PAT) and describe its paging.
+ * `wanted`: MM_PAGING_ASIDS = switch on address-space ids too, where they work; or 0.
  * MM_OK | MM_ERR_CPU: not in long mode, or no NX. Interrupts off. port/x86_64/cpu.c
  */
-MM_NODISCARD enum mm_err mm_port_cpu_init(struct mm_paging *out);
+MM_NODISCARD enum mm_err mm_port_cpu_init(struct mm_paging *out, uint32_t wanted);
 
 /* Describe the paging of this CPU without changing anything. */
 void mm_port_cpu_paging(struct mm_paging *out);

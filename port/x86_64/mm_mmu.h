@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include "mm/types.h"
+#include "mm_asid.h"
 #include "mm_entry.h"
 #include "mm_pte.h"
 
@@ -37,30 +38,63 @@ static inline void mm_mmu_flush_page(mm_virt_t virt)
     __asm__ volatile("invlpg (%0)" : : "r"(virt.raw) : "memory");
 }
 
-#define MM_CR3_ADDR UINT64_C(0x000ffffffffff000)
-#define MM_CR4_PGE  (UINT64_C(1) << 7)
+#define MM_CR4_PGE (UINT64_C(1) << 7)
 
-static inline mm_phys_t mm_mmu_root(void)
+#define MM_MMU_KEEP 1u
+
+static inline uint64_t mm_cr3_read(void)
 {
     uint64_t cr3;
 
     __asm__ volatile("movq %%cr3, %0" : "=r"(cr3));
-    return mm_phys(cr3 & MM_CR3_ADDR);
+    return cr3;
 }
 
-/* Load a root; drops this CPU's translations that are not global. */
+static inline void mm_cr3_write(uint64_t cr3)
+{
+    __asm__ volatile("movq %0, %%cr3" : : "r"(cr3) : "memory");
+}
+
+static inline mm_phys_t mm_mmu_root(void)
+{
+    return mm_phys(mm_cr3_read() & MM_CR3_ADDR);
+}
+
+/* Load a root with address-space id 0; drops this CPU's translations of that id, which without ids
+ * are all that are not global. */
 static inline void mm_mmu_load_root(mm_phys_t root)
 {
-    __asm__ volatile("movq %0, %%cr3" : : "r"(root.raw) : "memory");
+    mm_cr3_write(root.raw);
 }
 
-/* Drop all of this CPU's translations that are not global. */
+/* Load a root with an id below MM_MMU_ASIDS; MM_MMU_KEEP: what is cached with that id stays. Only
+ * where MM_PAGING_ASIDS is on. */
+static inline void mm_mmu_load_root_asid(mm_phys_t root, uint32_t asid, uint32_t flags)
+{
+    mm_cr3_write(mm_cr3_of(root, asid, (flags & MM_MMU_KEEP) != 0));
+}
+
+/* Drop this CPU's translations that are not global, of the id that is loaded: reading CR3 gives the id
+ * back, and bit 63 as 0. */
 static inline void mm_mmu_flush_space(void)
 {
-    mm_mmu_load_root(mm_mmu_root());
+    mm_cr3_write(mm_cr3_read());
 }
 
-/* Drop all of this CPU's translations: clearing CR4.PGE does (SDM vol. 3A, 4.10.4.1). */
+/*
+ * For machines that can flush on every CPU without asking it: drop, on all CPUs and whatever their
+ * ids, what mm_mmu_flush_page() would for each of `page`; count 0: all that is not global, with `global`
+ * all. True when every CPU has. False: nothing was done, the host asks them (AMD's INVLPGB is not used:
+ * it names ids, and each CPU gives its own).
+ */
+static inline bool mm_mmu_broadcast(const struct mm_virt_range *page, uint32_t count, bool global)
+{
+    (void)page, (void)count, (void)global;
+    return false;
+}
+
+/* Drop all of this CPU's translations, of all ids: clearing CR4.PGE does (SDM vol. 3A, 4.10.4.1). Where
+ * there are no global pages, there are no ids. */
 static inline void mm_mmu_flush_all(void)
 {
     uint64_t cr4;

@@ -103,6 +103,18 @@ static inline void mm_store_fence_u64(uint64_t *p, uint64_t v)
 #endif
 }
 
+/* Add `v`, with a full fence before later accesses; earlier ones come before both. Returns the value
+ * before. */
+static inline uint64_t mm_fetch_add_fence_u64(uint64_t *p, uint64_t v)
+{
+    uint64_t before = __atomic_fetch_add(p, v, __ATOMIC_SEQ_CST);
+
+#if !defined(__x86_64__) /* there, a locked instruction is both */
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+#endif
+    return before;
+}
+
 /* Orders accesses of this CPU as its own interrupt handlers see them: no instruction, but the
  * compiler moves nothing across. */
 static inline void mm_fence_signal(void)

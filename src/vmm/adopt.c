@@ -129,7 +129,7 @@ enum mm_err mm_space_adopt(struct mm_vmm *vmm, struct mm_space *space, struct mm
     guard = mm_cpu_guard();
     cpu = mm_cpu_index();
     if (cpu < vmm->cpu_count) {
-        mm_vmm_cpu(vmm, cpu)->active = space;
+        mm_cpu_adopt(mm_vmm_cpu(vmm, cpu), space);
         space->holds = 1;
         mm_cpuset_add(&space->cpus, cpu);
     }

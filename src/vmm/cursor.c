@@ -74,9 +74,9 @@ static enum mm_err section_enter(struct cursor *c)
         let_go(c);
     if (c->open)
         return MM_OK;
-    if (c->gather != NULL)
-        mm_gather_make_room(c->gather);
-    err = mm_section_begin(&c->subtree.section, c->space, false);
+    err = c->gather != NULL ? mm_gather_make_room(c->gather) : MM_OK;
+    if (err == MM_OK)
+        err = mm_section_begin(&c->subtree.section, c->space, false);
     c->open = err == MM_OK;
     c->left = BATCH;
     return err;

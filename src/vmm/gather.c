@@ -33,14 +33,18 @@ void mm_gather_start(struct mm_gather *gather, struct mm_space *space)
     gather->vmm = gather->space != NULL ? space->vmm : NULL;
     gather->release = NULL;
     gather->release_context = NULL;
+    gather->later.run = NULL;
     gather->table_count = 0;
     gather->run_count = 0;
     gather->page_count = 0;
     gather->owned_count = 0;
     gather->cursor = NULL;
-    gather->flags = gather->space != NULL && mm_space_is_kernel(space) ? MM_GATHER_KERNEL : 0;
-    if (gather->space != NULL && mm_space_may_own(space))
-        gather->flags |= MM_GATHER_OWNS;
+    gather->flags = 0;
+    if (gather->space == NULL)
+        return;
+    gather->flags = (mm_space_is_kernel(space) ? MM_GATHER_KERNEL : 0) |
+                    (mm_space_may_own(space) ? MM_GATHER_OWNS : 0) |
+                    ((space->flags & MM_SPACE_ADOPTED) != 0 ? MM_GATHER_ADOPTED : 0);
 }
 
 void mm_gather_begin(struct mm_gather *gather, struct mm_space *space)
@@ -103,22 +107,9 @@ static void gather_free(struct mm_gather *gather)
     gather->owned_count = 0;
 }
 
-static void flush_here(const struct mm_gather *gather)
-{
-    if ((gather->flags & MM_GATHER_EVERYTHING) != 0) {
-        if ((gather->flags & MM_GATHER_KERNEL) != 0)
-            mm_mmu_flush_all();
-        else
-            mm_mmu_flush_space();
-        return;
-    }
-    for (uint32_t i = 0; i < gather->page_count; i++)
-        mm_mmu_flush_page(gather->page[i].start);
-}
-
 static void serve(const void *request)
 {
-    flush_here((const struct mm_gather *)request);
+    mm_gather_flush_cpu((const struct mm_gather *)request);
 }
 
 static bool has_translations(const struct mm_gather *gather)
@@ -127,17 +118,27 @@ static bool has_translations(const struct mm_gather *gather)
            (gather->page_count != 0 || (gather->flags & MM_GATHER_EVERYTHING) != 0);
 }
 
+/* Is anybody left without this CPU? */
+static bool drop_self(struct mm_cpuset *cpus, const struct mm_vmm *vmm)
+{
+    unsigned self = mm_cpu_index();
+    uint64_t any = 0;
+
+    cpus->bits[self / 64] &= ~(UINT64_C(1) << self % 64);
+    for (unsigned i = 0; i * 64 < vmm->cpu_count; i++)
+        any |= cpus->bits[i];
+    return any != 0;
+}
+
 /*
  * Whom it concerns: a change of the kernel space every CPU, since all see its upper half; one of a
  * user space those that have it loaded, or are about to.
  */
 bool mm_gather_flush_here(struct mm_gather *gather, struct mm_cpuset *others)
 {
-    const struct mm_space *space = gather->space;
     struct mm_vmm *vmm = gather->vmm;
-    bool kernel = (gather->flags & MM_GATHER_KERNEL) != 0;
     unsigned self = mm_cpu_index();
-    bool any;
+    bool here, ask;
 
     if (MM_BREAK_FREE_BEFORE_FLUSH)
         gather_free(gather);
@@ -145,22 +146,28 @@ bool mm_gather_flush_here(struct mm_gather *gather, struct mm_cpuset *others)
         return false;
     if ((gather->flags & MM_GATHER_EVERYTHING) != 0)
         (void)mm_fetch_add_relaxed_u64(&vmm->full_flushes, 1);
-    mm_fence_full(); /* pairs with mm_space_activate(): the entry is seen, or its CPU is in here */
-    any = mm_cpuset_read(kernel ? &vmm->online : &space->cpus, vmm->cpu_count, others);
-    if (kernel || (any && (others->bits[self / 64] >> self % 64 & 1) != 0))
-        flush_here(gather);
-    if (!any)
-        return false;
-    others->bits[self / 64] &= ~(UINT64_C(1) << self % 64);
-    any = false;
-    for (unsigned i = 0; i * 64 < vmm->cpu_count; i++)
-        any |= others->bits[i] != 0;
-    return any;
+    ask = mm_gather_call(gather, others);
+    here = (gather->flags & MM_GATHER_KERNEL) != 0 ||
+           (ask && (others->bits[self / 64] >> self % 64 & 1) != 0);
+    ask = ask && drop_self(others, vmm);
+    if (ask && gather->generation == 0)
+        gather->generation = mm_fetch_add_relaxed_u64(&gather->space->generation, 1) + 1;
+    if (here)
+        mm_gather_flush_cpu(gather);
+    return ask;
+}
+
+static bool broadcast(const struct mm_gather *gather)
+{
+    bool everything = (gather->flags & MM_GATHER_EVERYTHING) != 0;
+
+    return mm_mmu_broadcast(gather->page, everything ? 0 : gather->page_count,
+                            (gather->flags & MM_GATHER_KERNEL) != 0);
 }
 
 void mm_gather_finish(struct mm_gather *gather, const struct mm_cpuset *others)
 {
-    if (others != NULL) {
+    if (others != NULL && !broadcast(gather)) {
         (void)mm_fetch_add_relaxed_u64(&gather->vmm->shootdowns, 1);
         mm_host_shootdown(others, serve, gather);
     }
@@ -187,10 +194,14 @@ void mm_gather_flush(struct mm_gather *gather)
     mm_gather_finish(gather, ask ? &others : NULL);
 }
 
-void mm_gather_make_room(struct mm_gather *gather)
+enum mm_err mm_gather_make_room(struct mm_gather *gather)
 {
-    if (mm_gather_is_crowded(gather))
-        mm_gather_flush(gather);
+    if (!mm_gather_is_crowded(gather))
+        return MM_OK;
+    if ((gather->flags & MM_GATHER_DEFERRED) != 0)
+        return MM_ERR_NO_ROOM;
+    mm_gather_flush(gather);
+    return MM_OK;
 }
 
 void mm_gather_frames(struct mm_gather *gather, mm_phys_t first, uint64_t count_frames)
@@ -212,8 +223,13 @@ void mm_gather_frames(struct mm_gather *gather, mm_phys_t first, uint64_t count_
                                gather, first.raw, MM_CALLER);
         return;
     }
-    if ((gather->flags & MM_GATHER_FREES) != 0) {
-        (void)mm_report_misuse(MM_ERR_MISUSE, "frames handed in while the gather frees",
+    if ((gather->flags & MM_GATHER_FREES) != 0 || gather->later.run != NULL) {
+        (void)mm_report_misuse(MM_ERR_MISUSE, "frames handed in when the gather has ended",
+                               "mm_gather_frames", gather, first.raw, MM_CALLER);
+        return;
+    }
+    if (gather->run_count == MM_GATHER_RUNS && (gather->flags & MM_GATHER_DEFERRED) != 0) {
+        (void)mm_report_misuse(MM_ERR_NO_ROOM, "too many frames for a gather that is deferred",
                                "mm_gather_frames", gather, first.raw, MM_CALLER);
         return;
     }
@@ -234,16 +250,57 @@ void mm_gather_set_release(struct mm_gather *gather,
     gather->release_context = context;
 }
 
+/* ---- the end, now or later ---- */
+
+/* Ending twice is harmless. Whoever sees it done may use the gather for something else. */
+static void gather_end(struct mm_gather *gather)
+{
+    struct mm_space *space = gather->space;
+    bool holds = (gather->flags & MM_GATHER_HOLDS) != 0;
+
+    mm_gather_flush(gather);
+    if (holds && gather->cursor != NULL)
+        mm_cursor_detach(gather->cursor);
+    gather->cursor = NULL;
+    mm_store_release_u32(&gather->flags, 0); /* pairs with mm_gather_is_done() */
+    if (holds)
+        mm_space_unhold(space);
+}
+
+static void end_later(struct mm_later *later)
+{
+    struct mm_gather *gather = (struct mm_gather *)later; /* its first member */
+
+    gather->flags &= ~MM_GATHER_DEFERRED;
+    gather_end(gather);
+}
+
+void mm_gather_defer(struct mm_gather *gather)
+{
+    if (gather != NULL && gather->space != NULL)
+        gather->flags |= MM_GATHER_DEFERRED;
+}
+
+bool mm_gather_is_done(const struct mm_gather *gather)
+{
+    return gather == NULL || mm_load_acquire_u32(&gather->flags) == 0;
+}
+
 void mm_gather_end(struct mm_gather *gather)
 {
     if (gather == NULL)
         return;
-    mm_gather_flush(gather);
-    if ((gather->flags & MM_GATHER_HOLDS) == 0)
+    if ((gather->flags & MM_GATHER_DEFERRED) == 0) {
+        gather_end(gather);
         return;
-    gather->flags = 0; /* ending twice is harmless */
-    if (gather->cursor != NULL)
+    }
+    if (gather->later.run != NULL)
+        return; /* it is in the queue */
+    if (gather->cursor != NULL) {
+        mm_cursor_let_go(gather->cursor);
         mm_cursor_detach(gather->cursor);
+    }
     gather->cursor = NULL;
-    mm_space_unhold(gather->space);
+    gather->later.run = end_later;
+    mm_later_add(gather->vmm, &gather->later);
 }

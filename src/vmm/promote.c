@@ -159,8 +159,9 @@ enum mm_err mm_space_promote(struct mm_space *space, mm_virt_t virt, uint64_t by
     if ((space->vmm->paging.leaf_levels >> p.level & 1) == 0)
         return mm_fail(p.fail, MM_ERR_UNSUPPORTED, virt.raw, p.level, mm_pte_empty());
     if (gather != NULL)
-        mm_gather_make_room(gather);
-    err = mm_section_begin(&p.subtree.section, space, false);
+        err = mm_gather_make_room(gather);
+    if (err == MM_OK)
+        err = mm_section_begin(&p.subtree.section, space, false);
     if (err != MM_OK)
         return mm_fail(p.fail, err, virt.raw, 0, mm_pte_empty());
     if (gather == NULL) {

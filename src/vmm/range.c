@@ -66,7 +66,8 @@ enum mm_err mm_range_check_prot(const struct mm_space *space, uint64_t virt, uin
 enum mm_err mm_range_check_gather(const struct mm_gather *gather, const struct mm_space *space,
                                   mm_virt_t virt, struct mm_space_fail *fail)
 {
-    if (gather->space == space && (gather->flags & MM_GATHER_HOLDS) != 0)
+    if (gather->space == space && (gather->flags & MM_GATHER_HOLDS) != 0 &&
+        gather->later.run == NULL) /* not ended */
         return MM_OK;
     return mm_fail(fail, MM_ERR_BAD_ARG, virt.raw, 0, mm_pte_empty());
 }
@@ -207,6 +208,8 @@ enum mm_err mm_range_split(struct mm_change *change)
     uint64_t tables;
     enum mm_err err;
 
+    if ((change->gather->flags & MM_GATHER_DEFERRED) != 0) /* it would be flushed: I2 */
+        return mm_fail(change->fail, MM_ERR_BUSY, change->span.first, 0, mm_pte_empty());
     do { /* again, if others have made larger pages meanwhile */
         err = edges_prepare(change, &reserve, &tables);
         if (err != MM_OK) {
@@ -266,7 +269,9 @@ static enum mm_err change_on(struct mm_change *change)
     change->locked = false;
     change->take = change->drop = true;
     while (err == MM_OK && !change->way.done) {
-        mm_gather_make_room(change->gather);
+        err = mm_gather_make_room(change->gather);
+        if (err != MM_OK)
+            return mm_fail(change->fail, err, change->way.virt, 0, mm_pte_empty());
         err = piece_begin(change);
         if (err != MM_OK)
             break;
@@ -310,10 +315,10 @@ static enum mm_err change_short(struct mm_change *change, bool *complete)
 static enum mm_err change_gathered(struct mm_change *change)
 {
     bool complete;
-    enum mm_err err;
+    enum mm_err err = mm_gather_make_room(change->gather);
 
-    mm_gather_make_room(change->gather);
-    err = mm_section_begin(&change->subtree.section, change->space, false);
+    if (err == MM_OK)
+        err = mm_section_begin(&change->subtree.section, change->space, false);
     if (err != MM_OK)
         return mm_fail(change->fail, err, change->span.first, 0, mm_pte_empty());
     err = change_short(change, &complete);

@@ -87,6 +87,8 @@ void mm_space_begin(struct mm_space *space, struct mm_vmm *vmm, mm_phys_t root, 
     space->flags = flags;
     space->table_count = 1;
     space->one_lock = needs_one_lock(space) ? 1 : 0;
+    space->generation =
+        mm_load_acquire_u64(&vmm->generations) + (mm_space_is_kernel(space) ? 0 : 1);
     space->state = MM_SPACE_LIVE;
 }
 
@@ -278,84 +280,8 @@ enum mm_err mm_space_create(struct mm_vmm *vmm, struct mm_space *space, uint32_t
     return err;
 }
 
-/* Would translations of the lower half stay when this CPU goes from `before` to `space`? A CPU that
- * has loaded nothing through libmm may be on the kernel space's root. */
-static bool low_half_stays(const struct mm_space *space, const struct mm_space *before)
-{
-    return (space->vmm->state & MM_VMM_LOW_GLOBAL) != 0 && !mm_space_is_kernel(space) &&
-           (before == NULL || mm_space_is_kernel(before));
-}
-
-/* Load a space that this CPU may load; `before` is what it has loaded. No interrupts. */
-static enum mm_err load_on(struct mm_space *space, struct mm_space *before, unsigned cpu)
-{
-    enum mm_err err = before == space ? MM_OK : mm_space_hold(space);
-
-    if (err != MM_OK)
-        return err;
-    mm_cpuset_add(&space->cpus, cpu);
-    mm_fence_full(); /* pairs with those in mm_gather_flush_here() and rewrite_begin() */
-    while (mm_load_acquire_u32(&space->rewriters) != 0) /* pairs with rewrite_end() */
-        mm_cpu_relax();
-    mm_vmm_cpu(space->vmm, cpu)->active = space;
-    mm_mmu_load_root(space->root);
-    if (low_half_stays(space, before))
-        mm_mmu_flush_all();
-    if (before != NULL && before != space) {
-        mm_cpuset_remove(&before->cpus, cpu);
-        mm_space_unhold(before);
-    }
-    return MM_OK;
-}
-
-enum mm_err mm_space_activate(struct mm_space *space)
-{
-    enum mm_err err = mm_space_alive(space);
-    struct mm_vmm *vmm;
-    mm_guard_t guard;
-    unsigned cpu;
-
-    if (err != MM_OK)
-        return err;
-    vmm = space->vmm;
-    guard = mm_cpu_guard();
-    cpu = mm_cpu_index();
-    if (cpu >= vmm->cpu_count || !mm_cpuset_has(&vmm->online, cpu))
-        err = MM_ERR_BAD_ARG;
-    else if (mm_section_is_on(vmm))
-        err = MM_ERR_BUSY; /* who rewrites entries may wait for this CPU's cursor */
-    else
-        err = load_on(space, mm_vmm_cpu(vmm, cpu)->active, cpu);
-    mm_cpu_unguard(guard);
-    return err;
-}
-
-struct mm_space *mm_space_current(struct mm_vmm *vmm)
-{
-    struct mm_space *space;
-    mm_guard_t guard;
-    unsigned cpu;
-
-    if (vmm == NULL)
-        return NULL;
-    guard = mm_cpu_guard();
-    cpu = mm_cpu_index();
-    space = cpu < vmm->cpu_count ? mm_vmm_cpu(vmm, cpu)->active : NULL;
-    mm_cpu_unguard(guard);
-    return space;
-}
-
-void mm_space_loaded_on(const struct mm_space *space, struct mm_cpuset *out)
-{
-    if (out == NULL)
-        return;
-    *out = (struct mm_cpuset)MM_ZERO;
-    if (mm_space_alive(space) == MM_OK)
-        (void)mm_cpuset_read(&space->cpus, space->vmm->cpu_count, out);
-}
-
-/* From now on nobody can load, use or hold the space; MM_ERR_BUSY if somebody does. */
-static enum mm_err space_retire(struct mm_space *space)
+/* From now on nobody can load or hold the space; MM_ERR_BUSY if somebody does. */
+static enum mm_err space_close(struct mm_space *space)
 {
     enum mm_err err = mm_space_alive(space);
     uint64_t holds = 0;
@@ -366,10 +292,15 @@ static enum mm_err space_retire(struct mm_space *space)
         return MM_ERR_BUSY; /* it would wait for itself */
     if (!mm_compare_swap_acq_rel_u64(&space->holds, &holds, MM_SPACE_CLOSED))
         return (holds & MM_SPACE_CLOSED) != 0 ? MM_ERR_GONE : MM_ERR_BUSY;
+    return MM_OK;
+}
+
+/* Nor is anybody left who uses it. */
+static void space_empty(struct mm_space *space)
+{
     mm_sections_wait(space->vmm); /* calls that hold nothing end, or see CLOSED */
     mm_sections_forget(space->vmm, space);
     mm_store_relaxed_u32(&space->state, MM_SPACE_GONE);
-    return MM_OK;
 }
 
 /* Nobody can reach the tables when everything is flushed: the space is gone, and no CPU has it
@@ -389,10 +320,21 @@ static void space_teardown(struct mm_space *space, struct mm_space_fail *damage)
     (void)mm_table_free(vmm, space->root, 0);
 }
 
+/* A space that is made in its place counts from there. */
+static void generations_pass(struct mm_vmm *vmm, uint64_t generation)
+{
+    uint64_t latest = mm_load_relaxed_u64(&vmm->generations);
+
+    while (latest < generation &&
+           !mm_compare_swap_acq_rel_u64(&vmm->generations, &latest, generation))
+        ;
+}
+
 static void leave_vmm(struct mm_space *space)
 {
     struct mm_vmm *vmm = space->vmm;
 
+    generations_pass(vmm, mm_load_relaxed_u64(&space->generation));
     if (mm_space_is_kernel(space)) {
         vmm->kernel = NULL;
         vmm->state &= ~(MM_VMM_FROZEN | MM_VMM_LOW_GLOBAL);
@@ -402,18 +344,41 @@ static void leave_vmm(struct mm_space *space)
     mm_space_unhold(vmm->kernel);
 }
 
-enum mm_err mm_space_destroy(struct mm_space *space)
+/* It is closed. */
+static void space_finish(struct mm_space *space, const void *caller)
 {
     struct mm_space_fail damage = {.err = MM_OK};
-    enum mm_err err = space_retire(space);
 
-    if (err != MM_OK)
-        return err;
+    space_empty(space);
     space_teardown(space, &damage);
     leave_vmm(space);
     if (damage.err != MM_OK)
-        mm_space_report_damage(space, &damage, "mm_space_destroy", MM_CALLER);
-    return MM_OK;
+        mm_space_report_damage(space, &damage, "mm_space_destroy", caller);
+}
+
+enum mm_err mm_space_destroy(struct mm_space *space)
+{
+    enum mm_err err = space_close(space);
+
+    if (err == MM_OK)
+        space_finish(space, MM_CALLER);
+    return err;
+}
+
+static void finish_later(struct mm_later *later)
+{
+    space_finish((struct mm_space *)later, NULL); /* its first member */
+}
+
+enum mm_err mm_space_destroy_later(struct mm_space *space)
+{
+    enum mm_err err = space_close(space);
+
+    if (err == MM_OK) {
+        space->later.run = finish_later;
+        mm_later_add(space->vmm, &space->later);
+    }
+    return err;
 }
 
 static enum mm_err stats_leaf(struct mm_walker *walker, struct mm_visit *visit)

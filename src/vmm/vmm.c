@@ -85,9 +85,11 @@ enum mm_err mm_vmm_init_abi(struct mm_vmm *vmm, const struct mm_vmm_config *conf
 
     (void)abi;
     if (vmm == NULL || config == NULL || config->window == NULL || !source_ok(&config->tables) ||
-        config->cpu_count == 0 || config->cpu_count > MM_CPUS_MAX)
+        config->cpu_count == 0 || config->cpu_count > MM_CPUS_MAX ||
+        (config->flags & ~MM_VMM_NO_ASIDS) != 0)
         return MM_ERR_BAD_ARG;
     mm_port_cpu_paging(&paging);
+    paging.flags &= ~MM_PAGING_ASIDS; /* until mm_cpu_init() */
     if (paging.levels < MM_PT_LEVELS_MIN || paging.levels > MM_PT_LEVELS_MAX)
         return MM_ERR_CPU;
     mm_layout_default(&layout);
@@ -101,6 +103,8 @@ enum mm_err mm_vmm_init_abi(struct mm_vmm *vmm, const struct mm_vmm_config *conf
     vmm->pmm = config->pmm;
     vmm->layout = layout;
     vmm->paging = paging;
+    vmm->generations = 1;
+    vmm->state = config->flags != 0 ? MM_VMM_WITHOUT_ASIDS : 0;
     vmm->cpu_count = config->cpu_count;
     vmm->cpu = &vmm->one;
     if (config->cpu != NULL)
@@ -111,17 +115,15 @@ enum mm_err mm_vmm_init_abi(struct mm_vmm *vmm, const struct mm_vmm_config *conf
 
 void mm_vmm_set_cpus(struct mm_vmm *vmm, struct mm_vmm_cpu *cpu)
 {
-    struct mm_space *active;
     unsigned self = mm_cpu_index();
 
     if (vmm == NULL || vmm->cpu_count == 0 || cpu == NULL || vmm->cpu_mask != 0)
         return;
-    active = vmm->one.active;
     __builtin_memset(cpu, 0, vmm->cpu_count * sizeof *cpu);
     vmm->cpu = cpu;
     vmm->cpu_mask = UINT64_MAX;
     if (self < vmm->cpu_count)
-        cpu[self].active = active;
+        cpu[self] = vmm->one;
 }
 
 /* Have the frames of a source tags? Without a frame to ask for, who has the call has them. (The tags of
@@ -185,13 +187,16 @@ static bool is_one_too_many(const struct mm_vmm *vmm, unsigned cpu)
 enum mm_err mm_cpu_init(struct mm_vmm *vmm, unsigned cpu)
 {
     struct mm_paging paging;
+    uint32_t wanted;
     enum mm_err err;
 
     if (vmm == NULL || cpu >= vmm->cpu_count || cpu != mm_cpu_index() || is_one_too_many(vmm, cpu))
         return MM_ERR_BAD_ARG;
-    err = mm_port_cpu_init(&paging);
+    wanted = (vmm->state & MM_VMM_WITHOUT_ASIDS) != 0 ? 0 : MM_PAGING_ASIDS;
+    err = mm_port_cpu_init(&paging, wanted);
     if (err != MM_OK)
         return err;
+    paging.flags &= wanted | ~MM_PAGING_ASIDS;
     if ((vmm->state & MM_VMM_CPU_KNOWN) == 0) {
         if (paging.levels != vmm->paging.levels)
             return MM_ERR_CPU;
@@ -202,6 +207,7 @@ enum mm_err mm_cpu_init(struct mm_vmm *vmm, unsigned cpu)
     }
     mm_cpuset_add(&vmm->online, cpu);
     mm_fence_full(); /* a change is either flushed here, or its maker sees this CPU online */
+    mm_cpu_forget(vmm, mm_vmm_cpu(vmm, cpu));
     mm_mmu_flush_all();
     return MM_OK;
 }

@@ -40,6 +40,8 @@
 
 #define MM_VMM_UNTAGGED 8u /* the frames of tables have no tags */
 
+#define MM_VMM_WITHOUT_ASIDS 16u /* MM_VMM_NO_ASIDS */
+
 /* Tables that one section may visit. */
 #define MM_PIECE_TABLES 64u
 
@@ -389,6 +391,8 @@ mm_pte_t mm_map_leaf(const struct mm_space *space, const struct mm_map_request *
 #define MM_GATHER_KERNEL     4u  /* of the kernel space */
 #define MM_GATHER_OWNS       8u  /* the space may own frames */
 #define MM_GATHER_FREES      16u /* at this moment: takes nothing in */
+#define MM_GATHER_DEFERRED   32u /* must not wait: its end queues it */
+#define MM_GATHER_ADOPTED    64u /* of an adopted space */
 
 /* A gather that holds nothing: for a call that flushes before it returns. */
 void mm_gather_start(struct mm_gather *gather, struct mm_space *space);
@@ -434,8 +438,8 @@ static inline bool mm_gather_is_crowded(const struct mm_gather *gather)
            gather->owned_count > MM_GATHER_OWNED / 2;
 }
 
-/* Before a section: flush a gather that is. */
-void mm_gather_make_room(struct mm_gather *gather);
+/* Before a section: flush a gather that is. MM_ERR_NO_ROOM if it is deferred. */
+enum mm_err mm_gather_make_room(struct mm_gather *gather);
 
 /* Flush, then free what is in it. May wait; no lock held, and not in a section. */
 void mm_gather_flush(struct mm_gather *gather);
@@ -444,6 +448,21 @@ void mm_gather_flush(struct mm_gather *gather);
  * too. Then, outside of it, those (NULL: none), and the frees; the space is not looked at any more. */
 bool mm_gather_flush_here(struct mm_gather *gather, struct mm_cpuset *others);
 void mm_gather_finish(struct mm_gather *gather, const struct mm_cpuset *others);
+
+/* ---- activate.c: what a CPU has loaded, and what it keeps of what it has left ---- */
+
+/* This CPU comes: its caches hold nothing of a space, and will be flushed. */
+void mm_cpu_forget(struct mm_vmm *vmm, struct mm_vmm_cpu *cpu);
+
+/* This CPU has a space loaded, although libmm did not do it. */
+void mm_cpu_adopt(struct mm_vmm_cpu *cpu, struct mm_space *space);
+
+/* Count a flush, and say which CPUs have the space loaded: false for none. What follows comes after
+ * the entries that were stored before, for all. */
+bool mm_gather_call(struct mm_gather *gather, struct mm_cpuset *cpus);
+
+/* Flush the gather on this CPU, as far as that is needed. It does not look at the space. */
+void mm_gather_flush_cpu(const struct mm_gather *gather);
 
 /* ---- cursor.c ---- */
 

@@ -101,6 +101,14 @@ static inline void mm_store_fence_u64(uint64_t *p, uint64_t v)
     mm_fence_full();
 }
 
+static inline uint64_t mm_fetch_add_fence_u64(uint64_t *p, uint64_t v)
+{
+    uint64_t before = (uint64_t)explore_rmw(p, sizeof *p, EXPLORE_ADD, v, EXPLORE_ACQ_REL);
+
+    mm_fence_full();
+    return before;
+}
+
 /* A CPU sees its own steps in their order: nothing to model. */
 static inline void mm_fence_signal(void)
 {

@@ -320,8 +320,9 @@ void mm_port_cpu_paging(struct mm_paging *out)
     };
 }
 
-enum mm_err mm_port_cpu_init(struct mm_paging *out)
+enum mm_err mm_port_cpu_init(struct mm_paging *out, uint32_t wanted)
 {
+    (void)wanted;
     mm_port_cpu_paging(out);
     return MM_OK;
 }

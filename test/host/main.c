@@ -29,6 +29,8 @@ static int begin(void **state)
     random_state = seed;
     row_what = NULL;
     fake_reset();
+    for (unsigned cpu = 0; cpu < FAKE_CPUS_MAX; cpu++)
+        fake_cpu(cpu)->has_asid = getenv("MM_TEST_ASIDS") != NULL;
     mm_test_host_reset();
     return 0;
 }

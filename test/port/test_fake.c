@@ -112,10 +112,10 @@ TEST(fake_cpu_refuses_what_libmm_needs_and_is_not_there)
     struct mm_paging paging = {.levels = 7};
 
     fake_cpu(0)->has_nx = false;
-    CHECK_ERR(mm_port_cpu_init(&paging), MM_ERR_CPU);
+    CHECK_ERR(mm_port_cpu_init(&paging, 0), MM_ERR_CPU);
     CHECK(paging.levels == 7 && !fake_cpu(0)->wp);
     fake_cpu(0)->has_nx = true;
-    CHECK_OK(mm_port_cpu_init(&paging));
+    CHECK_OK(mm_port_cpu_init(&paging, 0));
     CHECK(fake_cpu(0)->wp && fake_cpu(0)->nxe && fake_cpu(0)->pge && !fake_cpu(1)->wp);
     CHECK_EQ(fake_cpu(0)->pat, 0x0007010500070406);
     CHECK(paging.levels == 4 && paging.phys_bits == 46 && paging.leaf_levels == 0xe);

@@ -20,8 +20,9 @@ void mm_port_cpu_paging(struct mm_paging *out)
     out->flags = MM_PAGING_NX | MM_PAGING_GLOBAL | MM_PAGING_WC;
 }
 
-enum mm_err mm_port_cpu_init(struct mm_paging *out)
+enum mm_err mm_port_cpu_init(struct mm_paging *out, uint32_t wanted)
 {
+    (void)wanted;
     mm_port_cpu_paging(out);
     return MM_OK;
 }

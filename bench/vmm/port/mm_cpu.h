@@ -17,7 +17,7 @@
 #include "mm/paging.h"
 #include "mm/types.h"
 
-MM_NODISCARD enum mm_err mm_port_cpu_init(struct mm_paging *out);
+MM_NODISCARD enum mm_err mm_port_cpu_init(struct mm_paging *out, uint32_t wanted);
 void mm_port_cpu_paging(struct mm_paging *out);
 
 #define MM_CPU_ANCHORS 4u

@@ -46,6 +46,20 @@ static inline void mm_mmu_load_root(mm_phys_t root)
     bench_flushes.load++;
 }
 
+#define MM_MMU_KEEP 1u
+
+static inline void mm_mmu_load_root_asid(mm_phys_t root, uint32_t asid, uint32_t flags)
+{
+    (void)asid, (void)flags; /* machine.c has no ids */
+    mm_mmu_load_root(root);
+}
+
+static inline bool mm_mmu_broadcast(const struct mm_virt_range *page, uint32_t count, bool global)
+{
+    (void)page, (void)count, (void)global;
+    return false;
+}
+
 static inline void mm_mmu_flush_space(void)
 {
     __asm__ volatile("" : : : "memory");

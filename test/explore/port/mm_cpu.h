@@ -62,7 +62,7 @@ static inline void mm_host_preempt_on(void)
 }
 
 /* mmu.c; only programs with page tables have them. */
-MM_NODISCARD enum mm_err mm_port_cpu_init(struct mm_paging *out);
+MM_NODISCARD enum mm_err mm_port_cpu_init(struct mm_paging *out, uint32_t wanted);
 void mm_port_cpu_paging(struct mm_paging *out);
 
 #define MM_CPU_ANCHORS 4u

@@ -39,6 +39,12 @@ static inline void mm_mmu_load_root(mm_phys_t root)
     mmu_load_root(root.raw);
 }
 
+static inline bool mm_mmu_broadcast(const struct mm_virt_range *page, uint32_t count, bool global)
+{
+    (void)page, (void)count, (void)global;
+    return false;
+}
+
 static inline void mm_mmu_flush_space(void)
 {
     mmu_flush_all(); /* no scenario has global pages */
