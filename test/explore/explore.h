@@ -76,8 +76,9 @@ struct explore_bounds {
 };
 
 /* struct explore_scenario.flags */
-#define EXPLORE_RUN_ON        1u  /* mm_host_run_on() and mm_host_shootdown() work */
-#define EXPLORE_IPI_UNORDERED 2u  /* ... and its interrupt overtakes what was stored before it */
+#define EXPLORE_RUN_ON        1u /* mm_host_run_on() and mm_host_shootdown() work */
+#define EXPLORE_IPI_UNORDERED 2u /* ... and its interrupt overtakes what was stored before it */
+#define EXPLORE_IPI_NMI       32u /* interrupts of other CPUs are NMIs: they come with interrupts off */
 #define EXPLORE_PLAIN_STEPS   4u  /* plain accesses are steps, too: for code without any pin */
 #define EXPLORE_REPORTS       8u  /* mm_host_report() is no failure; explore_reports() counts */
 #define EXPLORE_WAITS_END     16u /* loops that wait give up: when nobody can go on, they run on */

@@ -54,6 +54,10 @@ WORLD(a_on_one, .loaded = 1, .mapped = {AT(PAGE_A, 1)})
 WORLD(a_on_two, .loaded = 2, .mapped = {AT(PAGE_A, 1)})
 WORLD(a_alone, .loaded = NONE, .mapped = {AT(PAGE_A, 1)})
 WORLD(a_and_b_alone, .loaded = NONE, .mapped = {AT(PAGE_A, 1), AT(PAGE_B, 2)})
+WORLD(a_with_asids, .loaded = BOTH, .mapped = {AT(PAGE_A, 1)}, .asids = true)
+WORLD(a_alone_with_asids, .loaded = NONE, .mapped = {AT(PAGE_A, 1)}, .asids = true)
+WORLD(a_on_one_with_asids, .loaded = 1, .mapped = {AT(PAGE_A, 1)}, .asids = true)
+WORLD(a_and_b_with_asids, .loaded = 1, .mapped = {AT(PAGE_A, 1), AT(PAGE_B, 2)}, .asids = true)
 WORLD(long_alone, .loaded = NONE, .mapped = {{PAGE_A, LONG_RANGE, DATA(1), 0}})
 
 static void a_remembered(void)
@@ -87,6 +91,40 @@ static void a_written(void)
 static void large_remembered(void)
 {
     large();
+    explore_as_cpu(1);
+    EXPLORE_CHECK(mmu_access(PAGE_A, false));
+}
+
+/* CPU 1 was in the space, and knows pages by the id that it left. */
+static void visit(bool write, bool b)
+{
+    explore_as_cpu(1);
+    EXPLORE_CHECK(mm_space_activate(&world_space) == MM_OK);
+    EXPLORE_CHECK(mmu_access(PAGE_A, write) && (!b || mmu_access(PAGE_B, write)));
+    EXPLORE_CHECK(mm_space_activate(&world_kernel) == MM_OK);
+}
+
+static void a_kept(void)
+{
+    a_on_one_with_asids();
+    visit(true, false);
+}
+
+static void a_kept_alone(void)
+{
+    a_alone_with_asids();
+    visit(true, false);
+}
+
+static void a_and_b_kept(void)
+{
+    a_and_b_with_asids();
+    visit(false, true);
+}
+
+static void a_remembered_by_id(void)
+{
+    a_with_asids();
     explore_as_cpu(1);
     EXPLORE_CHECK(mmu_access(PAGE_A, false));
 }
@@ -165,6 +203,19 @@ static void t1_activates_and_reads(void)
     (void)mmu_access(PAGE_A, false);
 }
 
+static void t1_leaves_and_returns(void)
+{
+    (void)leave_space(T1);
+    (void)activate(T1);
+    (void)mmu_access(PAGE_A, false);
+}
+
+static void unmaps_a_and_b(void)
+{
+    (void)unmap(T0, PAGE_A, PAGE);
+    (void)unmap(T0, PAGE_B, PAGE);
+}
+
 static void t1_activates_and_writes(void)
 {
     (void)activate(T1);
@@ -178,6 +229,9 @@ static void t1_activates_and_writes(void)
 #define TWO(world, t0, t1)                                                     \
     .flags = EXPLORE_RUN_ON, .cpus = 2, .set_up = world, .check = world_check, \
     .thread = {{t0, 0, 0}, {t1, 1, 0}}
+#define TWO_BY_NMI(world, t0, t1)                                                                \
+    .flags = EXPLORE_RUN_ON | EXPLORE_IPI_NMI, .cpus = 2, .set_up = world, .check = world_check, \
+    .thread = {{t0, 0, 0}, {t1, 1, 0}}
 #define NMI(function, cpu) .handler = {{function, cpu, EXPLORE_NMI, 1}}
 
 const struct explore_scenario explore_scenarios[] = {
@@ -186,6 +240,9 @@ const struct explore_scenario explore_scenarios[] = {
     {.name = "unmap_read", TWO(a_mapped, unmaps_a, reads_a), .bounds = ALL(1)},
     {.name = "unmap_remembered", TWO(a_remembered, unmaps_a, idle), .bounds = ALL(1)},
     {.name = "unmap_remembered_here", TWO(a_remembered_by_both, unmaps_a, idle), .bounds = ALL(1)},
+    {.name = "unmap_twice_remembered",
+     TWO(a_and_b_remembered, unmaps_a_and_b, idle),
+     .bounds = ALL(1)},
     {.name = "unmap_read_upper", TWO(a_and_b_remembered, unmaps_a, reads_a), .bounds = ALL(1)},
     {.name = "unmap_table_read", TWO(a_and_b_remembered, unmaps_all, reads_b), .bounds = ALL(1)},
     {.name = "unmap_sibling_read", TWO(a_and_sibling, unmaps_a, reads_both), .bounds = ALL(1)},
@@ -231,6 +288,31 @@ const struct explore_scenario explore_scenarios[] = {
     {.name = "activate_looks_ahead",
      TWO(a_on_one, unmaps_a, t1_activates),
      NMI(looks_ahead, 1),
+     .bounds = ALL(1)},
+    /* one that comes back to what it has kept */
+    {.name = "return_unmap", TWO(a_kept, unmaps_a, t1_activates_and_reads), .bounds = ALL(1)},
+    {.name = "return_protect", TWO(a_kept, lowers_a, t1_activates_and_writes), .bounds = ALL(1)},
+    {.name = "return_unmap_table",
+     TWO(a_and_b_kept, unmaps_all, t1_activates_and_reads),
+     .bounds = ALL(1)},
+    {.name = "return_unmap_twice",
+     TWO(a_and_b_kept, unmaps_a_and_b, t1_activates_and_reads),
+     .bounds = {2, 1, 0},
+     .longer = ALL(1)},
+    {.name = "leave_return_unmap",
+     TWO(a_remembered_by_id, unmaps_a, t1_leaves_and_returns),
+     .bounds = ALL(1)},
+    {.name = "return_unmap_foreign",
+     TWO(a_kept_alone, unmaps_a, t1_activates_and_reads),
+     .bounds = ALL(1)},
+    {.name = "return_destroy",
+     TWO(a_kept_alone, destroys, t1_activates_and_reads),
+     .bounds = ALL(1)},
+    {.name = "return_unmap_nmi",
+     TWO_BY_NMI(a_kept, unmaps_a, t1_activates_and_reads),
+     .bounds = ALL(1)},
+    {.name = "leave_return_unmap_nmi",
+     TWO_BY_NMI(a_remembered_by_id, unmaps_a, t1_leaves_and_returns),
      .bounds = ALL(1)},
     /* translate in an NMI */
     {.name = "nmi_other_map",

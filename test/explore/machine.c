@@ -34,7 +34,9 @@ static struct cpu *here(void)
 
 static bool ipi_waits(const struct cpu *cpu)
 {
-    return cpu->ipi_first != cpu->ipi_end && cpu->interrupts_on && cpu->in_nmi == 0;
+    bool on = cpu->interrupts_on || (engine.scenario->flags & EXPLORE_IPI_NMI) != 0;
+
+    return cpu->ipi_first != cpu->ipi_end && on && cpu->in_nmi == 0;
 }
 
 static bool may_switch(const struct cpu *cpu)
@@ -110,7 +112,8 @@ static void ipi_take(struct cpu *cpu)
     struct ipi *ipi = &cpu->ipi[cpu->ipi_first++];
 
     reduce_enabled_by(ipi->event);
-    handle(ipi_run, NULL, ipi, &cpu->in_irq);
+    handle(ipi_run, NULL, ipi,
+           (engine.scenario->flags & EXPLORE_IPI_NMI) != 0 ? &cpu->in_nmi : &cpu->in_irq);
 }
 
 static bool may_come(const struct cpu *cpu, unsigned number)

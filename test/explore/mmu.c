@@ -42,6 +42,7 @@
 #define TLB       6u
 #define UPPER     3u /* tables remembered of each level */
 #define NOTES     8u
+#define ASIDS     3u
 
 enum life {
     FREE,
@@ -54,15 +55,22 @@ struct translation {
     bool writable, dirty;
 };
 
-struct caches {
-    uint64_t root, walking; /* frame that is about to be read */
-    uint32_t forgets;       /* a step of who forgets, and of who asks whether something is known */
+/* What belongs to one address-space id. */
+struct cached {
     struct translation tlb[TLB];
     struct {
         uint64_t virt, table;
         bool used;
         bool writable;
     } upper[LEVELS][UPPER]; /* [level of the table]: tables of level 1 to 3 */
+};
+
+struct caches {
+    uint64_t root, walking; /* frame that is about to be read */
+    uint32_t forgets;       /* a step of who forgets, and of who asks whether something is known */
+    uint32_t asid;          /* that is loaded; what it knows is `now` */
+    struct cached now;
+    struct cached kept[ASIDS]; /* of the others: nobody walks there */
 };
 
 static _Alignas(MM_FRAME_BYTES) uint64_t ram[MMU_FRAMES][ENTRIES];
@@ -150,7 +158,7 @@ static void not_remembered(unsigned frame)
             explore_fail("table %u is freed, and CPU %u walks through it", frame, c);
         for (unsigned level = 1; level < LEVELS; level++)
             for (unsigned i = 0; i < UPPER; i++)
-                if (cpu->upper[level][i].used && cpu->upper[level][i].table == phys)
+                if (cpu->now.upper[level][i].used && cpu->now.upper[level][i].table == phys)
                     explore_fail("table %u is freed, and CPU %u remembers it", frame, c);
     }
 }
@@ -316,7 +324,7 @@ void mm_port_cpu_paging(struct mm_paging *out)
         .levels = LEVELS,
         .phys_bits = 46,
         .leaf_levels = 1u << 1 | 1u << 2 | 1u << 3,
-        .flags = MM_PAGING_NX,
+        .flags = MM_PAGING_NX | (config.asids ? MM_PAGING_ASIDS : 0),
     };
 }
 
@@ -345,10 +353,12 @@ static struct caches *here(void)
     return &mmu.cpu[explore_cpu()];
 }
 
-static void forget_all(struct caches *cpu)
+static bool is_in(const uint64_t *list, unsigned count, uint64_t phys, uint64_t bytes)
 {
-    memset(cpu->tlb, 0, sizeof cpu->tlb);
-    memset(cpu->upper, 0, sizeof cpu->upper);
+    for (unsigned i = 0; i < count; i++)
+        if (list[i] - phys < bytes)
+            return true;
+    return false;
 }
 
 /* Before that is done, others do their steps, and an NMI may come. */
@@ -357,19 +367,52 @@ static void forget_step(void)
     explore_store(&here()->forgets, sizeof here()->forgets, 0, EXPLORE_RELAXED);
 }
 
+void mmu_flush_space(void)
+{
+    forget_step();
+    trace("flushes all of its id");
+    here()->now = (struct cached){0};
+}
+
 void mmu_flush_all(void)
 {
     forget_step();
     trace("flushes all");
-    forget_all(here());
+    here()->now = (struct cached){0};
+    memset(here()->kept, 0, sizeof here()->kept);
 }
 
-void mmu_load_root(uint64_t root)
+/* What was kept is used again. */
+static void not_too_old(const struct cached *cached)
 {
+    for (unsigned i = 0; i < TLB; i++) {
+        const struct translation *t = &cached->tlb[i];
+
+        if (t->bytes != 0 && is_in(mmu.gone, mmu.gones, t->phys, t->bytes))
+            explore_fail("CPU %u has kept a translation that was removed", explore_cpu());
+        if (t->writable && is_in(mmu.read_only, mmu.read_onlys, t->phys, t->bytes))
+            explore_fail("CPU %u has kept a right that was taken away", explore_cpu());
+    }
+    for (unsigned level = 1; level < LEVELS; level++)
+        for (unsigned i = 0; i < UPPER; i++)
+            if (cached->upper[level][i].used &&
+                mmu.life[number(cached->upper[level][i].table)] == FREE)
+                explore_fail("CPU %u has kept a table that was freed", explore_cpu());
+}
+
+void mmu_load_root(uint64_t root, uint32_t asid, bool keep)
+{
+    struct caches *cpu = here();
+
+    if (asid >= ASIDS || ((asid != 0 || keep) && !config.asids))
+        cannot("a root is loaded with id %u", asid);
     forget_step();
-    trace("loads root %#llx", (unsigned long long)root);
-    here()->root = root;
-    forget_all(here());
+    trace("loads root %#llx with id %u%s", (unsigned long long)root, asid, keep ? ", keeps" : "");
+    cpu->root = root;
+    cpu->kept[cpu->asid] = cpu->now;
+    cpu->now = keep ? cpu->kept[asid] : (struct cached){0};
+    cpu->asid = asid;
+    not_too_old(&cpu->now);
 }
 
 uint64_t mmu_root(void)
@@ -385,33 +428,25 @@ void mmu_flush_page(uint64_t virt)
     forget_step();
     trace("flushes page %#llx", (unsigned long long)virt);
     for (unsigned i = 0; i < TLB; i++)
-        if (virt - cpu->tlb[i].virt < cpu->tlb[i].bytes)
-            cpu->tlb[i].bytes = 0;
+        if (virt - cpu->now.tlb[i].virt < cpu->now.tlb[i].bytes)
+            cpu->now.tlb[i].bytes = 0;
     for (unsigned level = 1; level < LEVELS; level++)
         for (unsigned i = 0; i < UPPER; i++)
-            if ((virt ^ cpu->upper[level][i].virt) < span(level + 1))
-                cpu->upper[level][i].used = false;
+            if ((virt ^ cpu->now.upper[level][i].virt) < span(level + 1))
+                cpu->now.upper[level][i].used = false;
 }
 
 static void remember_table(struct caches *cpu, unsigned level, uint64_t virt, uint64_t table,
                            bool writable)
 {
     for (unsigned i = 0; i < UPPER; i++)
-        if (!cpu->upper[level][i].used) {
-            cpu->upper[level][i].used = true;
-            cpu->upper[level][i].virt = virt & ~(span(level + 1) - 1);
-            cpu->upper[level][i].table = table;
-            cpu->upper[level][i].writable = writable;
+        if (!cpu->now.upper[level][i].used) {
+            cpu->now.upper[level][i].used = true;
+            cpu->now.upper[level][i].virt = virt & ~(span(level + 1) - 1);
+            cpu->now.upper[level][i].table = table;
+            cpu->now.upper[level][i].writable = writable;
             return;
         }
-}
-
-static bool is_in(const uint64_t *list, unsigned count, uint64_t phys, uint64_t bytes)
-{
-    for (unsigned i = 0; i < count; i++)
-        if (list[i] - phys < bytes)
-            return true;
-    return false;
 }
 
 static bool overlap(const struct translation *a, const struct translation *b)
@@ -429,7 +464,7 @@ static void remember(struct caches *cpu, const struct translation *new)
     if (new->writable && is_in(mmu.read_only, mmu.read_onlys, new->phys, new->bytes))
         explore_fail("CPU %u has found a right that was taken away before", explore_cpu());
     for (unsigned i = 0; i < TLB; i++) {
-        struct translation *old = &cpu->tlb[i];
+        struct translation *old = &cpu->now.tlb[i];
 
         if (old->bytes != 0 && overlap(old, new) &&
             (old->phys - old->virt != new->phys - new->virt || old->writable != new->writable))
@@ -489,10 +524,10 @@ static bool walk(struct caches *cpu, uint64_t virt, bool write)
 
     for (unsigned l = LEVELS - 1; l > 0; l--)
         for (unsigned i = 0; i < UPPER; i++)
-            if (cpu->upper[l][i].used && (virt ^ cpu->upper[l][i].virt) < span(l + 1)) {
+            if (cpu->now.upper[l][i].used && (virt ^ cpu->now.upper[l][i].virt) < span(l + 1)) {
                 level = l;
-                table = cpu->upper[l][i].table;
-                writable = cpu->upper[l][i].writable;
+                table = cpu->now.upper[l][i].table;
+                writable = cpu->now.upper[l][i].writable;
             }
     for (;; level--) {
         uint64_t *slot = &ram[number(table)][virt / span(level) % ENTRIES], entry;
@@ -525,7 +560,7 @@ static bool walk(struct caches *cpu, uint64_t virt, bool write)
 static const struct translation *recall(const struct caches *cpu, uint64_t virt, bool write)
 {
     for (unsigned i = 0; i < TLB; i++) {
-        const struct translation *t = &cpu->tlb[i];
+        const struct translation *t = &cpu->now.tlb[i];
 
         if (virt - t->virt < t->bytes && (!write || (t->writable && t->dirty)))
             return t;
@@ -552,8 +587,8 @@ bool mmu_access(uint64_t virt, bool write)
     trace("%s %#llx", write ? "writes to" : "reads from", (unsigned long long)virt);
     if (!found && write)
         for (unsigned i = 0; i < TLB; i++) /* one that cannot write, or is not dirty */
-            if (virt - here()->tlb[i].virt < here()->tlb[i].bytes)
-                here()->tlb[i].bytes = 0;
+            if (virt - here()->now.tlb[i].virt < here()->now.tlb[i].bytes)
+                here()->now.tlb[i].bytes = 0;
     if (!found)
         found = walk(here(), virt, write);
     trace("%s", found ? "done" : "page fault");
@@ -568,7 +603,7 @@ static void none_has(uint64_t phys, bool only_writable, const char *what)
     look_at_all();
     for (unsigned c = 0; c < config.cpus; c++)
         for (unsigned i = 0; i < TLB; i++) {
-            const struct translation *t = &mmu.cpu[c].tlb[i];
+            const struct translation *t = &mmu.cpu[c].now.tlb[i];
 
             if (phys - t->phys < t->bytes && (t->writable || !only_writable))
                 explore_fail("CPU %u still has %s %#llx", c, what, (unsigned long long)t->virt);
@@ -657,11 +692,12 @@ void mmu_check(void)
         const struct caches *cpu = &mmu.cpu[c];
 
         for (unsigned i = 0; i < TLB; i++)
-            check_translation(c, &cpu->tlb[i]);
+            check_translation(c, &cpu->now.tlb[i]);
         for (unsigned level = 1; level < LEVELS; level++)
             for (unsigned i = 0; i < UPPER; i++)
-                if (cpu->upper[level][i].used && table_at(cpu->root, cpu->upper[level][i].virt,
-                                                          level) != cpu->upper[level][i].table)
+                if (cpu->now.upper[level][i].used &&
+                    table_at(cpu->root, cpu->now.upper[level][i].virt, level) !=
+                        cpu->now.upper[level][i].table)
                     explore_fail("in the end CPU %u remembers a table that is not there", c);
     }
     for (unsigned i = 0; i < mmu.dirties; i++)

@@ -24,6 +24,7 @@ struct mmu_config {
     uint16_t hot[MMU_HOT]; /* repeated if there are fewer */
     bool marks;            /* walks set accessed and dirty; else only a write sets dirty */
     bool steps;            /* taking a frame and giving it back are steps */
+    bool asids;            /* CPUs have address-space ids */
 };
 
 /* In set_up: all frames free, no CPU remembers anything. */

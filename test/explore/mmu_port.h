@@ -19,8 +19,9 @@ void mmu_entry_clear_fresh(uint64_t *first, unsigned count);
 
 /* The translations that this CPU remembers. */
 void mmu_flush_page(uint64_t virt);
+void mmu_flush_space(void); /* of the id that is loaded */
 void mmu_flush_all(void);
-void mmu_load_root(uint64_t root);
+void mmu_load_root(uint64_t root, uint32_t asid, bool keep);
 uint64_t mmu_root(void);
 
 #endif

@@ -126,7 +126,7 @@ static void fewer_steps(void)
 
 void world_make(const struct world *world)
 {
-    struct mmu_config mmu = {world->cpus, {0}, world->marks, world->steps};
+    struct mmu_config mmu = {world->cpus, {0}, world->marks, world->steps, world->asids};
     bool none = true;
 
     for (unsigned i = 0; i < MMU_HOT; i++) {

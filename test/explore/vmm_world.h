@@ -36,6 +36,7 @@ struct world {
     uint16_t hot[MMU_HOT];  /* indices of all addresses; all zeroes: 1 and 2 */
     bool marks;
     bool steps;
+    bool asids;
     bool remembered; /* each CPU locked the leaf table of the first probe last */
 };
 void world_make(const struct world *world);

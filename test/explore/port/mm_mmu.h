@@ -36,7 +36,14 @@ static inline mm_phys_t mm_mmu_root(void)
 
 static inline void mm_mmu_load_root(mm_phys_t root)
 {
-    mmu_load_root(root.raw);
+    mmu_load_root(root.raw, 0, false);
+}
+
+#define MM_MMU_KEEP 1u
+
+static inline void mm_mmu_load_root_asid(mm_phys_t root, uint32_t asid, uint32_t flags)
+{
+    mmu_load_root(root.raw, asid, (flags & MM_MMU_KEEP) != 0);
 }
 
 static inline bool mm_mmu_broadcast(const struct mm_virt_range *page, uint32_t count, bool global)
@@ -47,7 +54,7 @@ static inline bool mm_mmu_broadcast(const struct mm_virt_range *page, uint32_t c
 
 static inline void mm_mmu_flush_space(void)
 {
-    mmu_flush_all(); /* no scenario has global pages */
+    mmu_flush_space();
 }
 
 static inline void mm_mmu_flush_all(void)
