@@ -212,22 +212,26 @@ enum mm_err mm_cpu_exit(struct mm_vmm *vmm, unsigned cpu);
 
 /* Place it anywhere; it may be reused after mm_space_destroy(). Only src/vmm touches the fields. */
 struct mm_space {
-    struct mm_later later; /* for mm_space_destroy_later() */
+    /* read by each call */
     struct mm_vmm *vmm;    /* (C) */
     mm_phys_t root;        /* (C) */
     uint32_t flags;        /* (C) MM_SPACE_* */
     uint32_t one_lock;     /* (C) its tables have no locks of their own */
     uint64_t table_limit;  /* (A) 0 = none */
+    uint64_t frame_limit;  /* (A) of owned frames; 0 = none */
+    struct mm_later later; /* for mm_space_destroy_later() */
     uint32_t state;        /* (A) */
     uint32_t rewriters;    /* (A) calls that rewrite entries plainly: no CPU may load the space */
+    uint64_t removals;     /* (A) times that tables were taken off */
+    struct mm_cpuset cpus; /* (A) CPUs that have it loaded, or are about to */
+    uint64_t before_counts[8];
+    /* written by calls that take tables, give some back, or flush: not in a line with the others */
     uint64_t holds;       /* (A) what keeps it from being destroyed; the top bit: it is destroyed */
     uint64_t table_count; /* (A) tables of this space, root included, shared ones not */
-    uint64_t frame_limit; /* (A) of owned frames; 0 = none */
     uint64_t frame_count; /* (A) frames that the space owns */
-    uint64_t removals;    /* (A) times that tables were taken off */
+    uint64_t generation;  /* (A) grows with each flush that other CPUs must not miss */
     struct mm_lock lock;  /* of all tables that have none of their own */
-    struct mm_cpuset cpus; /* (A) CPUs that have it loaded, or are about to */
-    uint64_t generation;   /* (A) grows with each flush that other CPUs must not miss */
+    uint64_t after_counts[6];
 };
 
 /* Details of a failure; every call that takes one accepts NULL. Filled only on failure. */

@@ -367,7 +367,7 @@ enum mm_err mm_space_destroy(struct mm_space *space)
 
 static void finish_later(struct mm_later *later)
 {
-    space_finish((struct mm_space *)later, NULL); /* its first member */
+    space_finish((struct mm_space *)((uintptr_t)later - offsetof(struct mm_space, later)), NULL);
 }
 
 enum mm_err mm_space_destroy_later(struct mm_space *space)
