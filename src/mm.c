@@ -33,6 +33,7 @@ static enum mm_err start_cpu(struct start *s)
         .window = &mm->window,
         .layout = &s->layout,
         .cpu_count = s->cpu_count,
+        .flags = s->vmm_flags,
     };
     enum mm_err err;
 
@@ -167,6 +168,7 @@ enum mm_err mm_start_abi(struct mm *mm, const struct mm_start_info *info,
         s.root = info->root;
         s.pin = info->pin;
         s.pmm_flags = info->pmm_flags;
+        s.vmm_flags = info->vmm_flags;
         s.distance = info->distance;
         s.distance_nodes = info->distance_nodes;
         s.reserve_frames = info->reserve_frames;

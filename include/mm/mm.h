@@ -145,7 +145,7 @@ struct mm_start_info {
     const uint8_t *distance; /* of the map's nodes; NULL = every other node is as far. Looked at
                               * under the new root, so it lies in the image or the keep list */
     uint32_t distance_nodes; /* rows of `distance`, or 0 */
-    uint32_t unused;
+    uint32_t vmm_flags;      /* MM_VMM_NO_ASIDS or 0 */
     uint64_t heap_limit_bytes; /* 0 = none */
     uint64_t secret;           /* random if the kernel has a source; see struct mm_heap_config */
 };

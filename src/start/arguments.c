@@ -62,6 +62,8 @@ static enum mm_err check_lists(struct start *s)
         return start_note(s, MM_ERR_BAD_ARG, "unknown pin", (uint64_t)info->pin);
     if ((info->pmm_flags & ~MM_PMM_NO_FLOORS) != 0)
         return start_note(s, MM_ERR_BAD_ARG, "unknown flag of the PMM", info->pmm_flags);
+    if ((info->vmm_flags & ~MM_VMM_NO_ASIDS) != 0)
+        return start_note(s, MM_ERR_BAD_ARG, "unknown flag of the VMM", info->vmm_flags);
     if (info->distance_nodes > MM_NODES_MAX)
         return start_note(s, MM_ERR_BAD_ARG, "distances of more than MM_NODES_MAX nodes",
                           info->distance_nodes);

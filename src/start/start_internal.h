@@ -34,6 +34,7 @@ struct start {
     enum mm_pin pin;
     uint32_t cpu_count;
     uint32_t pmm_flags;
+    uint32_t vmm_flags;
     uint32_t distance_nodes;
     const uint8_t *distance; /* verified to be there under the new root */
     uint64_t reserve_frames;

@@ -116,6 +116,7 @@ enum request {
     ROOT_MODE,
     PIN,
     PMM_FLAG,
+    VMM_FLAG,
     DISTANCE_NULL,
     TOO_MANY_NODES,
     PROTOCOL,
@@ -157,6 +158,7 @@ static const struct {
     [ROOT_MODE] = {MM_ERR_BAD_ARG, "unknown root mode"},
     [PIN] = {MM_ERR_BAD_ARG, "unknown pin"},
     [PMM_FLAG] = {MM_ERR_BAD_ARG, "unknown flag of the PMM"},
+    [VMM_FLAG] = {MM_ERR_BAD_ARG, "unknown flag of the VMM"},
     [DISTANCE_NULL] = {MM_ERR_BAD_ARG, "a list is NULL but its count is not 0"},
     [TOO_MANY_NODES] = {MM_ERR_BAD_ARG, "distances of more than MM_NODES_MAX nodes"},
     [PROTOCOL] = {MM_ERR_BAD_ARG, "unknown boot protocol"},
@@ -221,6 +223,9 @@ static void ask(enum request request)
         break;
     case PMM_FLAG:
         m.info.pmm_flags = MM_PMM_NO_FLOORS << 1;
+        break;
+    case VMM_FLAG:
+        m.info.vmm_flags = MM_VMM_NO_ASIDS << 1;
         break;
     case DISTANCE_NULL:
         m.info.distance_nodes = 2;
