@@ -65,6 +65,30 @@ static void check_mapped(uint64_t virt, uint64_t phys, uint64_t bytes)
         CHECK_EQ(fake_read64(mm_virt(virt + offset[i])).fault, FAKE_NOT_PRESENT);
 }
 
+/* The same page through a cursor, there and gone. */
+static void check_cursor(uint64_t virt, enum mm_err right)
+{
+    struct mm_gather gather;
+    struct mm_cursor cursor;
+    mm_phys_t phys;
+
+    mm_gather_begin(&gather, &fx.kernel);
+    CHECK_OK(mm_cursor_begin(&cursor, &fx.kernel, MM_PROT_RW, MM_MEMTYPE_WB, MM_MAP_NULL, &gather));
+    CHECK_ERR(mm_cursor_unmap(&cursor, mm_virt(virt), K4, &phys),
+              right == MM_OK ? MM_ERR_NOT_FOUND : right);
+    CHECK_ERR(mm_cursor_map(&cursor, mm_virt(virt), mm_phys(DATA), K4), right);
+    if (right == MM_OK) {
+        CHECK_EQ(fake_read64(mm_virt(virt)).phys.raw, DATA);
+        CHECK_OK(mm_cursor_unmap(&cursor, mm_virt(virt), K4, &phys));
+        CHECK_EQ(phys.raw, DATA);
+    }
+    mm_cursor_end(&cursor);
+    mm_gather_end(&gather);
+    CHECK_EQ(fake_stale_changed(), 0);
+    CHECK(fake_read64(mm_virt(virt)).fault ==
+          (right == MM_OK ? FAKE_NOT_PRESENT : FAKE_NON_CANONICAL));
+}
+
 static void check_range(uint64_t virt, uint64_t bytes, unsigned levels)
 {
     const uint64_t phys = virt & (GIB - 1); /* congruent: the largest pages */
@@ -77,6 +101,8 @@ static void check_range(uint64_t virt, uint64_t bytes, unsigned levels)
                                NULL),
               right);
     CHECK_ERR(mm_space_harvest(&fx.kernel, mm_virt(virt), bytes, 0, NULL, NULL, NULL), right);
+    if (bytes == K4)
+        check_cursor(virt, right);
     if (right == MM_OK && bytes > 64 * GIB)
         return; /* millions of pages */
     CHECK_ERR(mm_space_map(&fx.kernel, &request, NULL), right);
