@@ -314,6 +314,83 @@ TEST(fake_and_codec_agree_about_random_entries)
     }
 }
 
+/* Any 2 MiB or 1 GiB leaf (rights, memory type, global, marks, software's bits), into all its parts: the
+ * machine finds the same frames, rights and type below the table as before in the leaf. Accessed, dirty,
+ * 9, 10 and 58 of the leaf are in each part. */
+TEST(fake_reads_the_same_in_every_part_of_every_leaf_that_is_split)
+{
+    static const uint64_t leaf_place[] = {0, 0, TABLE2, TABLE3},
+                          part_place[] = {0, 0, TABLE1, TABLE2};
+    static const uint64_t bits[] = {
+        2, 4, NX, 8, 0x10, 0x1000, 0x100, 0x20, 0x40, 0x600, UINT64_C(1) << 58};
+    const uint64_t marks = 0x660 | UINT64_C(1) << 58;
+
+    four_levels();
+    for (unsigned level = 2; level <= 3; level++) {
+        const uint64_t part_bytes = mm_pt_bytes(level - 1);
+        volatile uint64_t *slot = &table(leaf_place[level])[7],
+                          *part_slot = &table(part_place[level])[3];
+
+        for (unsigned set = 0; set < 1u << 11; set++) {
+            mm_pte_t leaf = {0x40000081};
+            struct fake_access whole, part;
+
+            for (unsigned i = 0; i < 11; i++)
+                leaf.bits |= (set >> i & 1) != 0 ? bits[i] : 0;
+            mm_test_row("leaf", leaf.bits);
+            *slot = leaf.bits;
+            whole = fake_probe(mm_virt(7 * mm_pt_bytes(level)));
+            CHECK_EQ(whole.fault, FAKE_OK);
+            for (unsigned i = 0; i < MM_PT_ENTRIES; i += set % 16 == 0 ? 1 : 73) {
+                *part_slot = mm_pte_split(leaf, level, i).bits;
+                part = fake_probe(mm_virt(3 * part_bytes));
+                CHECK_EQ(part.level, level - 1);
+                CHECK_EQ(part.phys.raw, whole.phys.raw + i * part_bytes);
+                CHECK_EQ(part.prot, whole.prot);
+                CHECK_EQ(part.type, whole.type);
+                CHECK_EQ(part.global, whole.global);
+                CHECK_EQ(*part_slot & marks, leaf.bits & marks);
+            }
+        }
+    }
+}
+
+/* Parts of a leaf, if they are joined, say what the leaf said; accessed and dirty are the caller's. */
+TEST(fake_reads_the_same_in_every_leaf_that_is_joined_again)
+{
+    static const uint64_t place[] = {0, 0, TABLE2, TABLE3};
+    static const uint64_t bits[] = {2,      4,     NX,   8,    0x10,
+                                    0x1000, 0x100, 0x20, 0x40, UINT64_C(1) << 58};
+
+    four_levels();
+    for (unsigned level = 2; level <= 3; level++) {
+        volatile uint64_t *slot = &table(place[level])[7];
+
+        for (unsigned set = 0; set < 2u << 10; set++) {
+            const bool dirty = set >> 10 != 0;
+            mm_pte_t leaf = {0x40000081};
+            struct fake_access before, after;
+
+            for (unsigned i = 0; i < 10; i++)
+                leaf.bits |= (set >> i & 1) != 0 ? bits[i] : 0;
+            mm_test_row("leaf", leaf.bits);
+            *slot = leaf.bits;
+            before = fake_probe(mm_virt(7 * mm_pt_bytes(level)));
+            *slot = mm_pte_joined(mm_pte_split(leaf, level, 0), level, dirty).bits;
+            after = fake_probe(mm_virt(7 * mm_pt_bytes(level)));
+            CHECK_EQ(after.fault, FAKE_OK);
+            CHECK_EQ(after.level, level);
+            CHECK_EQ(after.phys.raw, before.phys.raw);
+            CHECK_EQ(after.prot, before.prot);
+            CHECK_EQ(after.type, before.type);
+            CHECK_EQ(after.global, before.global);
+            CHECK_EQ(*slot & 0x20, 0x20);
+            CHECK_EQ(mm_pte_dirty((mm_pte_t){*slot}), dirty);
+            CHECK((*slot & 0x42) != 0x40); /* dirty, and not writable: a shadow stack */
+        }
+    }
+}
+
 /* A change that mm_pte_transition() lets pass without a flush must leave nothing stale. */
 TEST(fake_and_classifier_agree_about_random_changes)
 {

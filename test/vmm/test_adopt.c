@@ -262,6 +262,39 @@ TEST(adopt_refuses_reserved_bits_and_loops_and_says_where)
     fixture_sound(&fx.kernel);
 }
 
+/* Bit 63 is a reserved one until EFER.NXE is set, in entries that lead to tables as in pages. */
+TEST(adopt_refuses_no_execute_on_a_cpu_where_that_is_a_reserved_bit)
+{
+    static const struct {
+        unsigned table, index, level;
+    } row[] = {{0, 0, 4}, {1, 0, 3}, {2, 1, 2}, {1, 1, 3}, {2, 0, 2}, {3, 77, 1}};
+    const uint64_t no_execute = UINT64_C(1) << 63;
+
+    fixture_machine(4, true, 1);
+    foreign_build();
+    fixture_vmm(NULL);
+    fake_cpu(0)->root = mm_phys(FOREIGN);
+    fake_cpu(0)->root_loaded = true;
+    for (unsigned i = 0; i < sizeof row / sizeof row[0]; i++) {
+        struct mm_space space = MM_ZERO;
+        struct mm_space_fail why;
+
+        mm_test_row("entry", i);
+        foreign(row[i].table)[row[i].index] |= no_execute;
+        CHECK_ERR(mm_space_adopt(&fx.vmm, &space, &why), MM_ERR_MALFORMED);
+        CHECK_EQ(why.level, row[i].level);
+        CHECK_EQ(why.entry, foreign(row[i].table)[row[i].index]);
+        CHECK_EQ(fx.frames.used, 0);
+        foreign(row[i].table)[row[i].index] &= ~no_execute;
+    }
+    for (unsigned i = 0; i < sizeof row / sizeof row[0]; i++)
+        foreign(row[i].table)[row[i].index] |= no_execute;
+    foreign_cpu(0); /* switched on */
+    CHECK_OK(mm_space_adopt(&fx.vmm, &fx.kernel, NULL));
+    CHECK_EQ(fake_fetch(mm_virt(GIB)).fault, FAKE_FETCH_DENIED);
+    fixture_sound(&fx.kernel);
+}
+
 TEST(adopt_refuses_a_table_outside_the_window)
 {
     struct mm_space_fail why;

@@ -140,6 +140,41 @@ TEST(cursor_refuses_what_map_refuses)
     fixture_sound(&fx.kernel);
 }
 
+/* For a map a table of each level, for an unmap those of a split: nothing has changed if one is missing,
+ * and the cursor goes on. */
+TEST(cursor_changes_nothing_whichever_table_cannot_be_had)
+{
+    const struct {
+        bool maps;
+        uint64_t virt;
+        unsigned tables;
+    } row[] = {{true, LOW + 512 * GIB, 3}, {false, LOW + 2 * GIB + 5 * M2 + K4, 2}};
+
+    fixture_start(4, true, 2);
+    CHECK_OK(map(&fx.kernel, LOW + 2 * GIB, 7 * GIB, GIB, MM_PROT_RW));
+    begin(MM_PROT_RW, true);
+    for (unsigned i = 0; i < 2; i++) {
+        for (unsigned k = 0; k <= row[i].tables; k++) {
+            enum mm_err expected = k < row[i].tables ? MM_ERR_NO_MEMORY : MM_OK;
+            struct state before, after;
+
+            mm_test_row("call, allocation", i * 10 + k);
+            before = state_of(&fx.kernel);
+            fx.frames.fail_after = k;
+            CHECK_ERR(row[i].maps ? put(row[i].virt, DATA, K4) : take(row[i].virt, K4), expected);
+            fx.frames.fail_after = -1;
+            after = state_of(&fx.kernel);
+            if (k < row[i].tables)
+                check_same_state(&before, &after);
+        }
+    }
+    end(true);
+    CHECK_EQ(phys_at(LOW + 512 * GIB), DATA);
+    CHECK_EQ(phys_at(LOW + 2 * GIB + 5 * M2 + 2 * K4), 7 * GIB + 5 * M2 + 2 * K4);
+    CHECK_EQ(fake_read64(mm_virt(LOW + 2 * GIB + 5 * M2 + K4)).fault, FAKE_NOT_PRESENT);
+    fixture_sound(&fx.kernel);
+}
+
 TEST(cursor_says_what_is_wrong_with_its_kind_of_page)
 {
     fixture_start(4, true, 1);

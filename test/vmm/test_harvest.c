@@ -101,6 +101,60 @@ TEST(harvest_loses_no_mark_that_is_set_meanwhile)
     fixture_sound(&fx.kernel);
 }
 
+/* Each page was read, and is written for the first time while its mark is being cleared: between the
+ * look at its entry and the exchange. That is told at once, or found in the entry afterwards. */
+TEST(harvest_tells_or_leaves_what_is_written_at_the_last_moment)
+{
+    static const uint64_t bytes[] = {K4, M2, GIB};
+    static const uint32_t clear[] = {MM_MARK_ACCESSED, MM_MARK_ACCESSED | MM_MARK_DIRTY};
+
+    for (unsigned i = 0; i < 6; i++) {
+        const uint64_t virt[] = {LOW};
+        uint8_t *all = NULL; /* the marks of a large page do not fit in here */
+
+        mm_test_row("size, clear", i);
+        if (i == 0)
+            fixture_start(4, true, 2);
+        CHECK_OK(map(&fx.kernel, LOW, 4 * GIB, bytes[i / 2], MM_PROT_RW));
+        touch(virt, 1);
+        CHECK(at(LOW).accessed && !at(LOW).dirty);
+        if (bytes[i / 2] <= M2)
+            all = marks;
+        CHECK_OK(mm_space_harvest(&fx.kernel, mm_virt(LOW), bytes[i / 2], clear[i % 2], all, NULL,
+                                  NULL));
+        CHECK(all == NULL || (marks[0] & MM_MARK_DIRTY) != 0);
+        CHECK_EQ(at(LOW).dirty, i % 2 == 0);
+        CHECK_EQ(fake_counts().lost_dirty, 0);
+        CHECK_EQ(fake_stale_entries(), 0);
+        CHECK_OK(unmap(&fx.kernel, LOW, bytes[i / 2]));
+    }
+    fixture_sound(&fx.kernel);
+}
+
+/* What an unmap cannot tell: the entry is gone, and a CPU may have written until the flush. Rights first,
+ * then the marks, then the page. */
+TEST(what_was_written_until_the_flush_is_told_before_the_page_goes)
+{
+    const uint64_t virt[] = {LOW, LOW + 6 * K4};
+
+    fixture_start(4, true, 2);
+    CHECK_OK(map(&fx.kernel, LOW, 4 * GIB, 7 * K4, MM_PROT_RW));
+    touch(virt, 2);
+    CHECK(!at(LOW).dirty && !at(LOW + 6 * K4).dirty);
+    CHECK_OK(protect(&fx.kernel, LOW, 7 * K4, MM_PROT_READ)); /* a walker writes until then */
+    fake_walkers_run();
+    CHECK_OK(harvest(LOW, 7 * K4, 0));
+    CHECK_EQ(marks[0], MM_MARK_MAPPED | MM_MARK_ACCESSED | MM_MARK_DIRTY);
+    CHECK_EQ(marks[6], marks[0]);
+    for (unsigned cpu = 0; cpu < 2; cpu++) { /* nobody can write any more */
+        fake_cpu_set(cpu);
+        CHECK_EQ(fake_write64(mm_virt(LOW + 6 * K4), 1).fault, FAKE_WRITE_DENIED);
+    }
+    fake_cpu_set(0);
+    CHECK_OK(unmap(&fx.kernel, LOW, 7 * K4));
+    fixture_sound(&fx.kernel);
+}
+
 TEST(harvest_with_a_gather_leaves_the_flush_to_it)
 {
     struct mm_gather gather;
@@ -206,6 +260,23 @@ TEST(a_dirty_mark_outlives_the_joining_of_read_only_pages)
     CHECK_OK(promote(LOW, M2, NULL));
     CHECK_EQ(at(LOW).leaf_bytes, M2);
     CHECK(at(LOW).dirty);
+    fixture_sound(&fx.kernel);
+}
+
+/* None is dirty when its entry is looked at; they are written before the store that joins them. */
+TEST(pages_that_are_written_while_they_are_joined_count_as_dirty)
+{
+    struct mm_map_request request = request_of(HIGH, 4 * GIB, M2, MM_PROT_RW);
+    const uint64_t virt[] = {HIGH, HIGH + M2 - K4};
+
+    fixture_start(4, true, 2);
+    request.flags = MM_MAP_SMALL;
+    CHECK_OK(mm_space_map(&fx.kernel, &request, NULL));
+    touch(virt, 2);
+    CHECK(!at(HIGH).dirty && !at(HIGH + M2 - K4).dirty);
+    CHECK_OK(promote(HIGH, M2, NULL));
+    CHECK_EQ(at(HIGH).leaf_bytes, M2);
+    CHECK(at(HIGH).dirty);
     fixture_sound(&fx.kernel);
 }
 

@@ -127,6 +127,54 @@ TEST(cpu_init_refuses_a_cpu_that_has_less_than_the_first)
     CHECK_EQ(fx.vmm.online.bits[0], 9);
 }
 
+/* The mode is chosen before long mode and holds for all; roots of one are no roots of the other. */
+TEST(cpu_init_refuses_a_cpu_in_another_paging_mode)
+{
+    for (unsigned levels = 4; levels <= 5; levels++) {
+        mm_test_row("levels", levels);
+        fake_reset();
+        fx = (struct fixture){.cpus = 0};
+        fixture_machine(levels, true, 2);
+        fixture_vmm(NULL);
+        fake_cpu_set(0);
+        fake_cpu(0)->levels = 9 - levels; /* changed since mm_vmm_init() */
+        CHECK_ERR(mm_cpu_init(&fx.vmm, 0), MM_ERR_CPU);
+        CHECK_EQ(fx.vmm.online.bits[0], 0);
+        fake_cpu(0)->levels = levels;
+        CHECK_OK(mm_cpu_init(&fx.vmm, 0));
+        fake_cpu(1)->levels = 9 - levels; /* another than the first */
+        fake_cpu_set(1);
+        CHECK_ERR(mm_cpu_init(&fx.vmm, 1), MM_ERR_CPU);
+        fake_cpu(1)->levels = levels;
+        CHECK_OK(mm_cpu_init(&fx.vmm, 1));
+        CHECK_EQ(fx.vmm.paging.levels, levels);
+        CHECK_EQ(fx.vmm.online.bits[0], 3);
+    }
+}
+
+/* Firmware has left another PAT on each CPU: one with UC everywhere, one with WC where WB was. */
+TEST(a_page_has_its_memory_type_on_every_cpu_whatever_pat_was_found)
+{
+    static const uint64_t found[] = {0, UINT64_C(0x0007040600070401), UINT64_C(0x0606060606060606)};
+
+    for (unsigned i = 0; i < 3; i++)
+        fake_cpu(i)->pat = found[i];
+    fixture_start(4, true, 3);
+    for (unsigned type = MM_MEMTYPE_WB; type <= MM_MEMTYPE_WC; type++) {
+        struct mm_map_request request = request_of(HIGH + type * M2, DATA, K4, MM_PROT_RW);
+
+        request.type = (enum mm_memtype)type;
+        CHECK_OK(mm_space_map(&fx.kernel, &request, NULL));
+        for (unsigned cpu = 0; cpu < 3; cpu++) {
+            mm_test_row("type, CPU", type * 10 + cpu);
+            fake_cpu_set(cpu);
+            CHECK_EQ(fake_read64(request.virt).type, type);
+        }
+        fake_cpu_set(0);
+    }
+    fixture_sound(&fx.kernel);
+}
+
 TEST(a_cpu_that_left_is_told_of_nothing_any_more)
 {
     struct mm_cpuset on;
@@ -244,6 +292,48 @@ TEST(older_spaces_see_what_is_mapped_in_the_kernel_area_later)
     CHECK_EQ(fake_read64(mm_virt(area)).fault, FAKE_NOT_PRESENT);
     fake_cpu_set(0);
     fixture_sound(&user);
+    fixture_sound(&fx.kernel);
+}
+
+/* The kernel area is the whole upper half here: each of its top-level entries is one that the older
+ * spaces, of which one is loaded, had to copy. */
+TEST(older_spaces_see_what_is_mapped_later_in_every_top_level_entry)
+{
+    const uint64_t half = UINT64_C(0xffff800000000000);
+    struct mm_layout layout = {.kernel_area = {{half}, 0 - half}, .user_end = {LOW}};
+    struct mm_space user[2] = {MM_ZERO, MM_ZERO};
+
+    fixture_machine(4, true, 2);
+    fixture_vmm(&layout);
+    fixture_cpu_init(1);
+    fixture_cpu_init(0);
+    CHECK_OK(mm_space_create(&fx.vmm, &fx.kernel, MM_SPACE_KERNEL));
+    fixture_activate(0, &fx.kernel);
+    for (unsigned i = 0; i < 2; i++)
+        CHECK_OK(mm_space_create(&fx.vmm, &user[i], 0));
+    fixture_activate(1, &user[0]);
+    for (uint64_t slot = 0; slot < 256; slot++) {
+        uint64_t virt = half + slot * 512 * GIB + slot * M2;
+        struct mm_translation got;
+
+        mm_test_row("slot", slot);
+        CHECK_OK(map(&fx.kernel, virt, DATA + slot * K4, K4, MM_PROT_RW));
+        fake_cpu_set(1);
+        CHECK_EQ(fake_read64(mm_virt(virt)).phys.raw, DATA + slot * K4);
+        fake_cpu_set(0);
+        CHECK_OK(mm_space_translate(&user[1], mm_virt(virt), &got, NULL));
+        CHECK_EQ(got.phys.raw, DATA + slot * K4);
+    }
+    CHECK_EQ(space_faults(&user[0]) + space_faults(&user[1]), 0);
+    CHECK_OK(mm_space_unmap(&fx.kernel, mm_virt(half), 0 - half, MM_RANGE_HOLES, NULL, NULL));
+    fake_cpu_set(1);
+    CHECK_EQ(fake_read64(mm_virt(half)).fault, FAKE_NOT_PRESENT);
+    fake_cpu_set(0);
+    fixture_activate(1, &user[1]); /* still the same entries */
+    CHECK_OK(map(&fx.kernel, 0 - K4, DATA, K4, MM_PROT_RW));
+    fake_cpu_set(1);
+    CHECK_EQ(fake_read64(mm_virt(0 - K4)).phys.raw, DATA);
+    fake_cpu_set(0);
     fixture_sound(&fx.kernel);
 }
 
