@@ -209,6 +209,36 @@ TEST(a_dirty_mark_outlives_the_joining_of_read_only_pages)
     fixture_sound(&fx.kernel);
 }
 
+/* Joining reads clean pages; the hardware writes to one before the store. */
+TEST(a_dirty_mark_that_is_set_while_pages_are_joined_is_not_lost)
+{
+    struct mm_map_request request = request_of(LOW, GIB, M2, MM_PROT_RW);
+
+    fixture_start(4, true, 2);
+    request.flags = MM_MAP_SMALL;
+    fake_watch_changes(FAKE_WATCH_READ);
+    CHECK_OK(mm_space_map(&fx.kernel, &request, NULL));
+    CHECK(!at(LOW).dirty && !at(LOW + M2 - K4).dirty);
+    fake_watch_changes(FAKE_WATCH_READ | FAKE_WATCH_WRITE);
+    CHECK_OK(promote(LOW, M2, NULL));
+    CHECK_EQ(at(LOW).leaf_bytes, M2);
+    CHECK(at(LOW).dirty);
+    fixture_sound(&fx.kernel);
+}
+
+TEST(clean_pages_that_cannot_be_written_are_joined_as_a_clean_one)
+{
+    struct mm_map_request request = request_of(LOW, GIB, M2, MM_PROT_READ);
+
+    fixture_start(4, true, 2);
+    request.flags = MM_MAP_SMALL;
+    CHECK_OK(mm_space_map(&fx.kernel, &request, NULL));
+    CHECK_OK(promote(LOW, M2, NULL));
+    CHECK_EQ(at(LOW).leaf_bytes, M2);
+    CHECK(!at(LOW).dirty);
+    fixture_sound(&fx.kernel);
+}
+
 TEST(pages_that_are_not_one_stretch_stay_as_they_are)
 {
     struct mm_space_fail why;
