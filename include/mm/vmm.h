@@ -252,7 +252,8 @@ struct mm_space_fail {
  * @flags   MM_SPACE_KERNEL or 0, with or without MM_SPACE_ALLOW_WX
  * Returns  MM_OK | MM_ERR_BAD_ARG | MM_ERR_EXISTS (second kernel space, or `space` lives)
  *          | MM_ERR_NOT_FOUND (no kernel space yet) | MM_ERR_UNSUPPORTED (user space, direct map in
- *          the lower half) | MM_ERR_NO_MEMORY | MM_ERR_WINDOW
+ *          the lower half; a frame without a tag, where that of the kernel space's root has one)
+ *          | MM_ERR_NO_MEMORY | MM_ERR_WINDOW
  * Cost     O(top-level entries)
  */
 MM_NODISCARD enum mm_err mm_space_create(struct mm_vmm *vmm, struct mm_space *space,
@@ -265,8 +266,9 @@ MM_NODISCARD enum mm_err mm_space_create(struct mm_vmm *vmm, struct mm_space *sp
  * refused. The space counts as loaded on the calling CPU.
  *
  * Written are, when nothing can fail any more, the empty top-level entries of the kernel area, and
- * nothing else. Global leaves of the lower half stay global; so that they are not visible in user
- * spaces, a CPU that goes from this space to a user space flushes everything then.
+ * nothing else. A frame is taken and given back, to see whether it has a tag. Global leaves of the
+ * lower half stay global; so that they are not visible in user spaces, a CPU that goes from this
+ * space to a user space flushes everything then.
  *
  * Tables that the loader uses in two places (identity map and higher half in one) stay shared and
  * are counted twice: what is changed through one address changes at the other too, and is not

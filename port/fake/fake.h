@@ -273,7 +273,7 @@ struct fake_cpu_counts fake_cpu_counts(unsigned cpu);
 struct fake_counts {
     uint64_t flush_page, flush_space, flush_all, root_loads;
     uint64_t flush_asid_page, flush_asid, flush_asids;
-    uint64_t loads, stores, fresh_stores, swaps; /* of entries; swaps: compare-and-swaps, too */
+    uint64_t loads, stores, fresh_stores, swaps; /* of entries; compare-and-swaps */
     /* Set by a walker just before a plain store undid it: of an entry that stays present, and of one
      * that does not. */
     uint64_t lost_accessed, lost_dirty;

@@ -24,7 +24,6 @@ uint64_t fake_port_load(const void *entry, unsigned bytes);
 void fake_port_store(void *entry, uint64_t value, unsigned bytes);
 void fake_port_store_fresh(void *entry, uint64_t value, unsigned bytes);
 void fake_port_clear_fresh(void *first, unsigned count, unsigned bytes); /* of one table */
-uint64_t fake_port_swap(void *entry, uint64_t value, unsigned bytes);
 bool fake_port_compare_swap(void *entry, uint64_t *expected, uint64_t value, unsigned bytes);
 
 void fake_port_published(void);

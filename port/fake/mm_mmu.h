@@ -51,11 +51,6 @@ static inline void mm_pte_clear_fresh(mm_pte_t *first, unsigned count)
     fake_port_clear_fresh(first, count, sizeof *first);
 }
 
-static inline mm_pte_t mm_pte_swap(mm_pte_t *entry, mm_pte_t value)
-{
-    return mm_fake_pte(fake_port_swap(entry, value.bits, sizeof *entry));
-}
-
 static inline bool mm_pte_compare_swap(mm_pte_t *entry, mm_pte_t *expected, mm_pte_t value)
 {
     uint64_t there = expected->bits;

@@ -294,22 +294,6 @@ void fake_port_clear_fresh(void *first, unsigned count, unsigned bytes)
     fake_leave();
 }
 
-uint64_t fake_port_swap(void *entry, uint64_t value, unsigned bytes)
-{
-    struct fake_change change;
-
-    fake_enter();
-    fake_machine.count.swaps++;
-    fake_change_begin(&change, entry, entry_check(entry, bytes));
-    if (bytes == 8)
-        change.before = __atomic_exchange_n((uint64_t *)entry, value, __ATOMIC_ACQ_REL);
-    else
-        change.before = __atomic_exchange_n((uint32_t *)entry, (uint32_t)value, __ATOMIC_ACQ_REL);
-    fake_change_end(&change, value);
-    fake_leave();
-    return change.before;
-}
-
 static bool compare_swap(void *entry, uint64_t *expected, uint64_t value, unsigned bytes)
 {
     uint32_t before = (uint32_t)*expected;

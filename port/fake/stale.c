@@ -18,7 +18,7 @@
 
 #include <stdio.h>
 
-static char told[200];
+static char told[256]; /* two entries and 90 characters around them */
 
 const char *fake_stale_why(void)
 {

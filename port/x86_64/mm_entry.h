@@ -40,13 +40,8 @@ static inline void mm_pte_clear_fresh(mm_pte_t *first, unsigned count)
     __builtin_memset(first, 0, count * sizeof *first);
 }
 
-/* Atomic against the hardware setting A and D. Returns the entry before. */
-static inline mm_pte_t mm_pte_swap(mm_pte_t *entry, mm_pte_t value)
-{
-    return (mm_pte_t){__atomic_exchange_n(&entry->bits, value.bits, __ATOMIC_ACQ_REL)};
-}
-
-/* Store `value` if the entry still equals *expected; else load it into *expected. */
+/* Store `value` if the entry still equals *expected; else load it into *expected. Atomic against the
+ * hardware setting A and D. */
 static inline bool mm_pte_compare_swap(mm_pte_t *entry, mm_pte_t *expected, mm_pte_t value)
 {
     return __atomic_compare_exchange_n(&entry->bits, &expected->bits, value.bits, false,

@@ -1,5 +1,5 @@
 /*
- * mm_pte.h (x86_64) - page-table entries: geometry, encoding, transitions. Pure functions.
+ * mm_pte.h (x86_64) - page-table entries: geometry, encoding, changes. Pure functions.
  *
  * Problem     Which bit means what differs per level and per architecture, and wrong bits are
  *             silent until the hardware walks them.
@@ -385,37 +385,6 @@ static inline mm_pte_t mm_pte_split(mm_pte_t leaf, unsigned level, unsigned inde
     else if (pat != 0)
         bits |= MM_PTE_PAT_4K;
     return (mm_pte_t){bits};
-}
-
-/* ---- what the hardware demands when an entry changes ---- */
-
-#define MM_TRANSITION_FLUSH 1u /* the old translation may be cached: flush */
-#define MM_TRANSITION_BREAK 2u /* must go through not-present and a flush first */
-#define MM_TRANSITION_AD    4u /* the hardware may set A or D meanwhile: use a locked exchange */
-
-/*
- * x86_64 caches no absent translations, so adding needs nothing (SDM vol. 3A, 4.10.2.3). Granting
- * more rights needs no flush for correctness (4.10.4.3: at worst one spurious fault); libmm treats
- * only exact "more of the same" that way. Splitting needs a flush but no break: same frames.
- */
-static inline unsigned mm_pte_transition(mm_pte_t before, mm_pte_t after, unsigned level)
-{
-    uint64_t rights = MM_PTE_W | MM_PTE_U | MM_PTE_NX;
-    uint64_t marks = MM_PTE_A | MM_PTE_D | MM_PTE_SAVED_DIRTY;
-    unsigned hardware = mm_pte_is_leaf(before, level) ? MM_TRANSITION_AD : 0;
-    uint64_t gained, lost;
-
-    if (!mm_pte_is_present(before) || before.bits == after.bits)
-        return 0;
-    if (!mm_pte_is_present(after) || !mm_pte_is_leaf(before, level) ||
-        ((before.bits ^ after.bits) & ~(rights | marks)) != 0)
-        return MM_TRANSITION_FLUSH | hardware;
-    gained = (after.bits & ~before.bits & (MM_PTE_W | MM_PTE_U)) |
-             (before.bits & ~after.bits & MM_PTE_NX);
-    lost = ((before.bits ^ after.bits) & rights) & ~gained;
-    if (lost != 0 || (before.bits & ~after.bits & (MM_PTE_A | MM_PTE_D)) != 0)
-        return MM_TRANSITION_FLUSH | hardware;
-    return hardware;
 }
 
 #endif

@@ -120,7 +120,7 @@ enum mm_err mm_space_adopt(struct mm_vmm *vmm, struct mm_space *space, struct mm
         return mm_fail(fail, MM_ERR_BAD_ARG, 0, 0, mm_pte_empty());
     if (vmm->kernel != NULL)
         return mm_fail(fail, MM_ERR_EXISTS, 0, 0, mm_pte_empty());
-    mm_vmm_note_tags(vmm, vmm->tables.tag != NULL);
+    mm_vmm_note_tags(vmm, mm_tables_have_tags(vmm));
     mm_space_begin(&made, vmm, mm_mmu_root(), MM_SPACE_KERNEL | MM_SPACE_ADOPTED);
     err = take_stock(&stock, fail);
     if (err != MM_OK)

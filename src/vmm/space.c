@@ -75,7 +75,7 @@ unsigned mm_space_halves(const struct mm_space *space, struct mm_span *out)
 /* Have its tables no locks of their own? An adopted root may have tables of the PMM above others. */
 static bool needs_one_lock(const struct mm_space *space)
 {
-    return MM_VMM_ONE_LOCK || (space->vmm->state & MM_VMM_UNTAGGED) != 0 ||
+    return MM_VMM_ONE_LOCK || (space->vmm->state & MM_VMM_TAGGED) == 0 ||
            (space->flags & MM_SPACE_ADOPTED) != 0;
 }
 
@@ -266,6 +266,8 @@ enum mm_err mm_space_create(struct mm_vmm *vmm, struct mm_space *space, uint32_t
         return kernel ? MM_ERR_EXISTS : MM_ERR_NOT_FOUND;
     if (space_lives(vmm, space))
         return MM_ERR_EXISTS;
+    if (kernel)
+        mm_vmm_note_tags(vmm, false); /* not known: its root may be any frame, and says */
     err = mm_reserve_fill(vmm, &reserve, 1);
     if (err != MM_OK)
         return err;

@@ -57,6 +57,24 @@ void mm_table_recount(const struct mm_vmm *vmm, mm_phys_t frame, const mm_pte_t 
     mm_store_relaxed_u16(tag, (uint16_t)word);
 }
 
+/* The tags of this frame will be those of the first tables: who maps a page, unmaps it and counts frames
+ * does not miss one. */
+bool mm_tables_have_tags(const struct mm_vmm *vmm)
+{
+    const struct mm_frame_source *source = &vmm->tables;
+    mm_phys_t frame;
+    uint16_t *tag;
+    enum mm_err err;
+
+    if (source->tag == NULL)
+        return false;
+    if (source->alloc(source->context, &frame) != MM_OK)
+        return true;
+    err = source->tag(source->context, frame, &tag);
+    source->free(source->context, frame);
+    return err != MM_ERR_NOT_FOUND;
+}
+
 static bool in_kernel_area(const struct mm_vmm *vmm, uint64_t virt, uint64_t slot_bytes)
 {
     uint64_t first = mm_align_down(vmm->layout.kernel_area.start.raw, slot_bytes);
@@ -112,8 +130,7 @@ static enum mm_err frame_try(struct mm_vmm *vmm, mm_phys_t frame, mm_pte_t **tab
     if (vmm->tables.tag != NULL)
         err = vmm->tables.tag(vmm->tables.context, frame, &tag);
     if (err == MM_ERR_NOT_FOUND)
-        err =
-            vmm->kernel == NULL || (vmm->state & MM_VMM_UNTAGGED) != 0 ? MM_OK : MM_ERR_UNSUPPORTED;
+        err = (vmm->state & MM_VMM_TAGGED) != 0 ? MM_ERR_UNSUPPORTED : MM_OK;
     if (err == MM_OK)
         err = mm_table_map(vmm->window, frame, table);
     return err;

@@ -126,24 +126,6 @@ void mm_vmm_set_cpus(struct mm_vmm *vmm, struct mm_vmm_cpu *cpu)
         cpu[self] = vmm->one;
 }
 
-/* Have the frames of a source tags? Without a frame to ask for, who has the call has them. (The tags of
- * this frame will be those of the first tables: who maps a page, unmaps it and counts frames does not
- * miss one.) */
-static bool gives_tags(const struct mm_frame_source *source)
-{
-    enum mm_err err = MM_OK;
-    mm_phys_t frame;
-    uint16_t *tag;
-
-    if (source->tag == NULL)
-        return false;
-    if (source->alloc(source->context, &frame) != MM_OK)
-        return true;
-    err = source->tag(source->context, frame, &tag);
-    source->free(source->context, frame);
-    return err != MM_ERR_NOT_FOUND;
-}
-
 void mm_vmm_set_sources(struct mm_vmm *vmm, const struct mm_frame_source *tables,
                         struct mm_pmm *pmm)
 {
@@ -154,7 +136,7 @@ void mm_vmm_set_sources(struct mm_vmm *vmm, const struct mm_frame_source *tables
     mm_sections_forget(vmm, NULL);
     if (vmm->kernel == NULL)
         return;
-    mm_vmm_note_tags(vmm, gives_tags(tables));
+    mm_vmm_note_tags(vmm, mm_tables_have_tags(vmm));
     mm_space_recount(vmm->kernel);
 }
 

@@ -38,7 +38,7 @@
 #define MM_VMM_CPU_KNOWN  2u /* a CPU was prepared: `paging` says what it has */
 #define MM_VMM_LOW_GLOBAL 4u /* the adopted kernel space has global leaves in its lower half */
 
-#define MM_VMM_UNTAGGED 8u /* the frames of tables have no tags */
+#define MM_VMM_TAGGED 8u /* the frames of tables have tags: one without is refused */
 
 #define MM_VMM_WITHOUT_ASIDS 16u /* MM_VMM_NO_ASIDS */
 
@@ -156,10 +156,10 @@ void mm_space_unhold(struct mm_space *space);
 /* Set the fields of a space whose root is ready; counts start at zero, but for the root. */
 void mm_space_begin(struct mm_space *space, struct mm_vmm *vmm, mm_phys_t root, uint32_t flags);
 
-/* From now on tables come from frames that have tags, or have none. */
+/* From now on no table comes from a frame without a tag; or any frame will do. */
 static inline void mm_vmm_note_tags(struct mm_vmm *vmm, bool tagged)
 {
-    vmm->state = tagged ? vmm->state & ~MM_VMM_UNTAGGED : vmm->state | MM_VMM_UNTAGGED;
+    vmm->state = tagged ? vmm->state | MM_VMM_TAGGED : vmm->state & ~MM_VMM_TAGGED;
 }
 
 /* Give the kernel space tables for the top-level entries of the kernel area that have none. */
@@ -208,6 +208,9 @@ static inline void mm_table_unmap(const struct mm_window *window, mm_pte_t *tabl
 mm_pte_t *mm_table_map_known(const struct mm_window *window, mm_phys_t table);
 
 struct mm_table;
+
+/* Have the frames of the source tags? Without a frame to ask for, who has the call has them. */
+bool mm_tables_have_tags(const struct mm_vmm *vmm);
 
 /* Count a table that libmm did not fill into its tag, if it has one. */
 void mm_table_recount(const struct mm_vmm *vmm, mm_phys_t frame, const mm_pte_t *entry,

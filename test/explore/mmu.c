@@ -276,17 +276,6 @@ void mmu_entry_store(uint64_t *entry, uint64_t value)
     *entry = value;
 }
 
-uint64_t mmu_entry_swap(uint64_t *entry, uint64_t value)
-{
-    uint64_t before = *entry;
-
-    if (hot(entry))
-        return explore_rmw(entry, sizeof *entry, EXPLORE_EXCHANGE, value, EXPLORE_ACQ_REL);
-    accessed((uintptr_t)entry, sizeof *entry);
-    *entry = value;
-    return before;
-}
-
 bool mmu_entry_compare_swap(uint64_t *entry, uint64_t *expected, uint64_t value)
 {
     uint64_t before = *entry;

@@ -10,7 +10,6 @@
 /* Of tables that walkers may reach: acquire, release, both. */
 uint64_t mmu_entry_load(const uint64_t *entry);
 void mmu_entry_store(uint64_t *entry, uint64_t value);
-uint64_t mmu_entry_swap(uint64_t *entry, uint64_t value);
 bool mmu_entry_compare_swap(uint64_t *entry, uint64_t *expected, uint64_t value);
 
 /* Of tables that none can reach yet: plain. */

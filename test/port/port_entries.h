@@ -81,11 +81,6 @@ struct prot_row {
     uint64_t after;
 };
 
-struct transition_row {
-    uint64_t before, after;
-    unsigned level, needs;
-};
-
 /* Constants of the port that hardware reads. */
 struct value_row {
     const char *what;

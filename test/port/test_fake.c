@@ -124,6 +124,7 @@ TEST(fake_cpu_refuses_what_libmm_needs_and_is_not_there)
 
 TEST(fake_counts_what_was_asked_for)
 {
+    mm_pte_t there = {0};
     struct fake_counts got;
 
     four_levels();
@@ -135,7 +136,7 @@ TEST(fake_counts_what_was_asked_for)
     mm_mmu_load_root(mm_phys(ROOT));
     mm_pte_store((mm_pte_t *)&table(TABLE1)[9], (mm_pte_t){0});
     (void)mm_pte_load((mm_pte_t *)&table(TABLE1)[9]);
-    (void)mm_pte_swap((mm_pte_t *)&table(TABLE1)[9], (mm_pte_t){0});
+    (void)mm_pte_compare_swap((mm_pte_t *)&table(TABLE1)[9], &there, (mm_pte_t){0});
     got = fake_counts();
     CHECK(got.flush_page == 2 && got.flush_space == 1 && got.flush_all == 1);
     CHECK(got.root_loads == 1 && got.stores == 1 && got.loads == 1 && got.swaps == 1);

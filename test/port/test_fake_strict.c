@@ -57,12 +57,15 @@ TEST(fake_change_in_place_is_refused)
 
 TEST(fake_change_of_rights_and_marks_in_place_is_allowed)
 {
+    mm_pte_t seen;
+
     breaks();
     (void)get(0x1000);
     store(TABLE1, 1, NX | 0x200001);
     store(TABLE1, 1, 0x200067);
     store(TABLE2, 0, 0x103025);
-    (void)mm_pte_swap((mm_pte_t *)&table(TABLE1)[1], (mm_pte_t){0});
+    seen = mm_pte_load((mm_pte_t *)&table(TABLE1)[1]);
+    CHECK(mm_pte_compare_swap((mm_pte_t *)&table(TABLE1)[1], &seen, (mm_pte_t){0}));
 }
 
 TEST(fake_change_through_invalid_needs_the_flush_of_each_cpu)

@@ -132,12 +132,18 @@ TEST(fake_place_is_found_in_tables_that_were_written_by_hand)
 
 TEST(fake_page_is_read_after_a_store_and_written_before_the_next)
 {
+    mm_pte_t seen = {0x203023};
+
     watched(FAKE_WATCH_READ | FAKE_WATCH_WRITE);
     store(TABLE1, 3, 0x203003);
     CHECK_EQ(table(TABLE1)[3], 0x203023);
-    (void)mm_pte_swap(entry(TABLE1, 3), (mm_pte_t){0x204003});
+    CHECK(!mm_pte_compare_swap(entry(TABLE1, 3), &seen, (mm_pte_t){0x204003}));
+    CHECK_EQ(seen.bits, 0x203063);
+    CHECK(mm_pte_compare_swap(entry(TABLE1, 3), &seen, (mm_pte_t){0x204003}));
+    CHECK_EQ(table(TABLE1)[3], 0x204023);
+    CHECK(!mm_pte_compare_swap(entry(TABLE1, 3), &seen, (mm_pte_t){0}));
+    CHECK_EQ(seen.bits, 0x204063);
     CHECK_EQ(fake_counts().lost_dirty, 0);
-    CHECK_EQ(mm_pte_swap(entry(TABLE1, 3), (mm_pte_t){0}).bits, 0x204063);
 }
 
 TEST(fake_fresh_store_into_a_linked_table_is_refused_before_anybody_walks_it)
@@ -184,7 +190,8 @@ TEST(fake_plain_store_that_undoes_dirty_is_counted)
     mm_pte_store(entry(TABLE1, 1), (mm_pte_t){seen.bits & ~UINT64_C(2)});
     CHECK(fake_counts().lost_dirty == 1 && fake_counts().lost_accessed == 1);
     store(TABLE1, 2, 0x202003);
-    mm_pte_swap(entry(TABLE1, 2), (mm_pte_t){0});
+    seen = (mm_pte_t){0x202063};
+    CHECK(mm_pte_compare_swap(entry(TABLE1, 2), &seen, (mm_pte_t){0}));
     CHECK_EQ(fake_counts().lost_dirty, 1);
     CHECK_EQ(fake_counts().dropped_dirty, 0);
     store(TABLE1, 3, 0x203003);

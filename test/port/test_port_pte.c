@@ -204,12 +204,6 @@ TEST(port_other_rights_keep_frame_type_and_marks)
     }
 }
 
-TEST(port_transition_demands_what_the_manual_demands)
-{
-    EACH_ROW(row, transition_rows)
-    CHECK_EQ(mm_pte_transition(entry(row->before), entry(row->after), row->level), row->needs);
-}
-
 TEST(port_constants_are_those_of_the_manual)
 {
     for (const struct value_row *row = value_rows; row->what != NULL; row++) {

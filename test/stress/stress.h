@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "../../bench/common/random.h"
 #include "mm/memmap.h"
 #include "mm/pmm.h"
 #include "mm_cpu.h"
@@ -21,24 +22,6 @@
 #define RELAXED_EXCHANGE(p, v) __atomic_exchange_n(p, v, __ATOMIC_RELAXED)
 
 _Noreturn void stress_failed(const char *format, ...) __attribute__((format(printf, 1, 2)));
-
-struct random {
-    uint64_t state;
-};
-
-static inline uint64_t random_next(struct random *random)
-{
-    uint64_t z = random->state += UINT64_C(0x9e3779b97f4a7c15);
-
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return z ^ (z >> 31);
-}
-
-static inline uint32_t random_below(struct random *random, uint32_t bound)
-{
-    return (uint32_t)(((random_next(random) >> 32) * bound) >> 32);
-}
 
 /* ---- machine.c: RAM, and who owns which frame of it ---- */
 

@@ -310,7 +310,7 @@ TEST(adopt_refuses_a_table_outside_the_window)
 TEST(adopt_changes_nothing_whichever_table_cannot_be_had)
 {
     foreign_start();
-    for (unsigned k = 0; k < 2; k++) {
+    for (unsigned k = 1; k < 3; k++) { /* the first is only asked for its tag */
         fx.frames.fail_after = k;
         CHECK_ERR(mm_space_adopt(&fx.vmm, &fx.kernel, NULL), MM_ERR_NO_MEMORY);
         CHECK_EQ(fx.frames.used, 0);
@@ -318,8 +318,25 @@ TEST(adopt_changes_nothing_whichever_table_cannot_be_had)
         CHECK_EQ(foreign(2)[0] & 0x100, 0x100);
         CHECK_EQ(foreign(0)[448], 0); /* 0xffffe00000000000 */
     }
-    fx.frames.fail_after = 2;
+    fx.frames.fail_after = 3;
     CHECK_OK(mm_space_adopt(&fx.vmm, &fx.kernel, NULL));
+    fixture_sound(&fx.kernel);
+}
+
+/* Its source has the call for tags, and its frames have none. */
+TEST(adopted_space_goes_on_with_tables_that_have_no_tags)
+{
+    struct mm_space user = MM_ZERO;
+
+    foreign_start();
+    fx.frames.untagged = true;
+    CHECK_OK(mm_space_adopt(&fx.vmm, &fx.kernel, NULL));
+    CHECK_EQ(fx.frames.used, 2);
+    CHECK_OK(map(&fx.kernel, LOW, DATA, K4, MM_PROT_RW));
+    CHECK_OK(mm_space_create(&fx.vmm, &user, 0));
+    CHECK_EQ(user.one_lock, 1);
+    CHECK_OK(map(&user, LOW, DATA, K4, MM_PROT_RW | MM_PROT_USER));
+    CHECK_OK(mm_space_destroy(&user));
     fixture_sound(&fx.kernel);
 }
 

@@ -304,6 +304,30 @@ TEST(making_a_user_space_or_destroying_its_kernel_space_wins_at_each_instruction
 
 /* ---- making a space where one lives ---- */
 
+/* No table was taken off in either, so nothing but being forgotten tells a table of the one from one of
+ * the other. */
+TEST(no_cpu_remembers_a_table_when_its_space_is_made_anew)
+{
+    fixture_start(4, true, 2);
+    for (unsigned i = 0; i < 4; i++) {
+        mm_test_row("CPU that mapped, CPU that maps", i);
+        CHECK_OK(mm_space_create(&fx.vmm, &user, 0));
+        fake_cpu_set(i / 2);
+        CHECK_OK(map(&user, LOW, DATA, K4, MM_PROT_RW | MM_PROT_USER));
+        CHECK_OK(map(&user, LOW + K4, DATA, K4, MM_PROT_RW | MM_PROT_USER)); /* remembers */
+        fake_cpu_set(0);
+        CHECK_OK(mm_space_destroy(&user));
+        CHECK_OK(mm_space_create(&fx.vmm, &user, 0));
+        fake_cpu_set(i % 2);
+        CHECK_OK(map(&user, LOW + 2 * K4, DATA, K4, MM_PROT_RW | MM_PROT_USER));
+        fake_cpu_set(0);
+        CHECK_EQ(space_faults(&user), 0);
+        CHECK_OK(unmap(&user, LOW + 2 * K4, K4));
+        CHECK_OK(mm_space_destroy(&user));
+    }
+    fixture_sound(&fx.kernel);
+}
+
 TEST(create_refuses_the_struct_of_a_space_that_lives)
 {
     struct mm_space second = MM_ZERO;

@@ -280,6 +280,19 @@ TEST(pages_that_are_written_while_they_are_joined_count_as_dirty)
     fixture_sound(&fx.kernel);
 }
 
+TEST(clean_pages_that_cannot_be_written_are_joined_as_a_clean_one)
+{
+    struct mm_map_request request = request_of(LOW, GIB, M2, MM_PROT_READ);
+
+    fixture_start(4, true, 2);
+    request.flags = MM_MAP_SMALL;
+    CHECK_OK(mm_space_map(&fx.kernel, &request, NULL));
+    CHECK_OK(promote(LOW, M2, NULL));
+    CHECK_EQ(at(LOW).leaf_bytes, M2);
+    CHECK(!at(LOW).dirty);
+    fixture_sound(&fx.kernel);
+}
+
 TEST(pages_that_are_not_one_stretch_stay_as_they_are)
 {
     struct mm_space_fail why;

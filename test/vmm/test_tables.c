@@ -177,6 +177,83 @@ TEST(tables_without_tags_are_searched_and_freed_all_the_same)
     fixture_sound(&fx.kernel);
 }
 
+/* Only one frame has a tag, or all but one: as if some lay in memory that the PMM has no tags for. */
+static mm_phys_t odd_one;
+static bool odd_has_tag;
+
+static enum mm_err odd_tag(void *context, mm_phys_t frame, uint16_t **out)
+{
+    struct mm_frame_source inner = mm_test_frame_source(&fx.frames);
+
+    if ((frame.raw == odd_one.raw) != odd_has_tag)
+        return MM_ERR_NOT_FOUND;
+    return inner.tag(context, frame, out);
+}
+
+static void odd_source(unsigned frames_before, bool has_tag)
+{
+    struct mm_frame_source source = mm_test_frame_source(&fx.frames);
+
+    source.tag = odd_tag;
+    odd_one = mm_phys(RAM_START + frames_before * K4);
+    odd_has_tag = has_tag;
+    mm_vmm_set_sources(&fx.vmm, &source, NULL);
+}
+
+/* The tables of the kernel area would have no locks, and the root one of its own. */
+TEST(kernel_space_whose_tables_have_no_tags_below_a_root_with_one_is_refused)
+{
+    fixture_machine(4, true, 1);
+    fixture_vmm(NULL);
+    fixture_cpu_init(0);
+    odd_source(0, true);
+    CHECK_ERR(mm_space_create(&fx.vmm, &fx.kernel, MM_SPACE_KERNEL), MM_ERR_UNSUPPORTED);
+    CHECK_EQ(fx.frames.used, 0);
+    CHECK(fx.vmm.kernel == NULL);
+    odd_source(1, false);
+    CHECK_ERR(mm_space_create(&fx.vmm, &fx.kernel, MM_SPACE_KERNEL), MM_ERR_UNSUPPORTED);
+    CHECK_EQ(fx.frames.used, 0);
+
+    fx.frames.untagged = true; /* what was found before is no rule for other frames */
+    CHECK_OK(mm_space_create(&fx.vmm, &fx.kernel, MM_SPACE_KERNEL));
+    CHECK_EQ(fx.kernel.one_lock, 1);
+    fixture_activate(0, &fx.kernel);
+    use_a_bit(&fx.kernel);
+    drop_all(&fx.kernel);
+    fixture_sound(&fx.kernel);
+}
+
+/* There nothing has locks of its own, whatever tags are below. */
+TEST(kernel_space_whose_root_has_no_tag_takes_tables_with_tags)
+{
+    fixture_machine(4, true, 1);
+    fixture_vmm(NULL);
+    fixture_cpu_init(0);
+    odd_source(0, false);
+    CHECK_OK(mm_space_create(&fx.vmm, &fx.kernel, MM_SPACE_KERNEL));
+    CHECK_EQ(fx.kernel.one_lock, 1);
+    fixture_activate(0, &fx.kernel);
+    use_a_bit(&fx.kernel);
+    drop_all(&fx.kernel);
+    CHECK_EQ(fx.frames.used, 3);
+    fixture_sound(&fx.kernel);
+}
+
+/* The next kernel space is made by what its own root has. */
+TEST(kernel_space_without_tags_follows_one_with_tags)
+{
+    fixture_start(4, true, 1);
+    fake_cpu(0)->root_loaded = false;
+    CHECK_OK(mm_cpu_exit(&fx.vmm, 0));
+    CHECK_OK(mm_space_destroy(&fx.kernel));
+    fx.frames.untagged = true;
+    fixture_cpu_init(0);
+    CHECK_OK(mm_space_create(&fx.vmm, &fx.kernel, MM_SPACE_KERNEL));
+    CHECK_EQ(fx.kernel.one_lock, 1);
+    use_a_bit(&fx.kernel);
+    fixture_sound(&fx.kernel);
+}
+
 /* Tables from before the PMM have no tags, those after have; both are emptied and freed. */
 TEST(tables_of_an_untagged_source_live_on_under_a_tagged_one)
 {

@@ -38,11 +38,6 @@ static inline void mm_pte_clear_fresh(mm_pte_t *first, unsigned count)
     mmu_entry_clear_fresh(&first->bits, count);
 }
 
-static inline mm_pte_t mm_pte_swap(mm_pte_t *entry, mm_pte_t value)
-{
-    return (mm_pte_t){mmu_entry_swap(&entry->bits, value.bits)};
-}
-
 static inline bool mm_pte_compare_swap(mm_pte_t *entry, mm_pte_t *expected, mm_pte_t value)
 {
     return mmu_entry_compare_swap(&entry->bits, &expected->bits, value.bits);
