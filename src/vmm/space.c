@@ -247,7 +247,8 @@ static enum mm_err create_user(struct mm_vmm *vmm, struct mm_space *space, uint3
  * one is left from before the VMM was made anew; so is a user space if there are none. */
 static bool space_lives(const struct mm_vmm *vmm, const struct mm_space *space)
 {
-    if (vmm->kernel == NULL || space->state != MM_SPACE_LIVE || space->vmm != vmm)
+    if (vmm->kernel == NULL || space->vmm != vmm ||
+        (space->state != MM_SPACE_LIVE && space->state != MM_SPACE_GOES))
         return false;
     return space == vmm->kernel || vmm->user_spaces != 0;
 }
@@ -294,6 +295,7 @@ static enum mm_err space_close(struct mm_space *space)
         return MM_ERR_BUSY; /* it would wait for itself */
     if (!mm_compare_swap_acq_rel_u64(&space->holds, &holds, MM_SPACE_CLOSED))
         return (holds & MM_SPACE_CLOSED) != 0 ? MM_ERR_GONE : MM_ERR_BUSY;
+    mm_store_relaxed_u32(&space->state, MM_SPACE_GOES);
     return MM_OK;
 }
 

@@ -178,7 +178,8 @@ enum mm_err mm_cpu_init(struct mm_vmm *vmm, unsigned cpu)
     err = mm_port_cpu_init(&paging, wanted);
     if (err != MM_OK)
         return err;
-    paging.flags &= wanted | ~MM_PAGING_ASIDS;
+    if (wanted == 0 || (paging.flags & MM_PAGING_GLOBAL) == 0) /* the loader may have them on */
+        paging.flags &= ~MM_PAGING_ASIDS;
     if ((vmm->state & MM_VMM_CPU_KNOWN) == 0) {
         if (paging.levels != vmm->paging.levels)
             return MM_ERR_CPU;

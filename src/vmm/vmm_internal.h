@@ -29,6 +29,7 @@
 /* struct mm_space.state; every other number means that the space was never created */
 #define MM_SPACE_LIVE 0x6c697665u /* "live" */
 #define MM_SPACE_GONE 0x676f6e65u /* "gone" */
+#define MM_SPACE_GOES 0x676f6573u /* "goes": it is gone for all, but the struct is still used */
 
 /* struct mm_space.holds: no more holds are given */
 #define MM_SPACE_CLOSED (UINT64_C(1) << 63)
@@ -145,7 +146,7 @@ static inline enum mm_err mm_space_alive(const struct mm_space *space)
     state = mm_load_relaxed_u32(&space->state);
     if (state == MM_SPACE_LIVE)
         return MM_OK;
-    return state == MM_SPACE_GONE ? MM_ERR_GONE : MM_ERR_BAD_ARG;
+    return state == MM_SPACE_GONE || state == MM_SPACE_GOES ? MM_ERR_GONE : MM_ERR_BAD_ARG;
 }
 
 /* Keep the space from being destroyed until mm_space_unhold(). MM_OK, else as mm_space_alive(). No

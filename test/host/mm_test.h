@@ -12,6 +12,7 @@
  * fails, besides by CHECK, when it leaves reports that nobody looked at or interrupts off.
  *
  * The program's argument, or MM_TEST, chooses tests by pattern ("*twice*"); MM_SEED repeats a run.
+ * With MM_TEST_ASIDS=1 the simulated CPUs have address-space ids, if the test does not say otherwise.
  */
 #ifndef MM_TEST_H
 #define MM_TEST_H

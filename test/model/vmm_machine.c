@@ -2,7 +2,7 @@
  * vmm_machine.c - the machine of a round, and how a round ends.
  *
  * Problem     What is right on one machine may be wrong on one with five levels, without 1 GiB pages,
- *             with a loader's tables, or with frames that have no tags.
+ *             with a loader's tables, with address-space ids, or with frames that have no tags.
  * Idea        The seed chooses; every combination comes in some hundred rounds.
  * Invariants  I1 a loader's tables have something mapped below each, so that which tables there are
  *                follows from what is mapped for them, too
@@ -111,10 +111,14 @@ static void cpus_build(void)
     machine.levels = ops_one_in(3) ? 5 : 4;
     machine.leaf_levels = 1u << 1 | 1u << 2 | (ops_one_in(3) ? 0 : 1u << 3);
     machine.tce = ops_one_in(2);
+    machine.asids = ops_one_in(2);
+    machine.broadcasts = ops_one_in(4);
+    fake_broadcasts(machine.broadcasts);
     for (unsigned i = 0; i < machine.cpus; i++) {
         fake_cpu(i)->levels = machine.levels;
         fake_cpu(i)->leaf_levels = machine.leaf_levels;
         fake_cpu(i)->tce = machine.tce;
+        fake_cpu(i)->has_asid = machine.asids;
     }
 }
 

@@ -66,11 +66,13 @@ static void tell(const struct vmm_ops_record *r)
 
 void vmm_ops_tell(void)
 {
-    fprintf(stderr,
-            "machine %#llx: %u levels, leaves at %#x, %u CPUs, %s root, %s frames, walkers %s%s\n",
-            (unsigned long long)machine.seed, machine.levels, machine.leaf_levels, machine.cpus,
-            machine.adopted ? "adopted" : "own", machine.untagged ? "untagged" : "tagged",
-            machine.schedule, machine.tce ? ", TCE" : "");
+    fprintf(
+        stderr,
+        "machine %#llx: %u levels, leaves at %#x, %u CPUs, %s root, %s frames, walkers %s%s%s%s\n",
+        (unsigned long long)machine.seed, machine.levels, machine.leaf_levels, machine.cpus,
+        machine.adopted ? "adopted" : "own", machine.untagged ? "untagged" : "tagged",
+        machine.schedule, machine.tce ? ", TCE" : "", machine.asids ? ", ids" : "",
+        machine.broadcasts ? ", broadcasts" : "");
     for (uint64_t n = HISTORY; n > 0; n--)
         tell(&history[(machine.op + 1 + HISTORY - n) % HISTORY]);
 }

@@ -41,7 +41,7 @@ struct machine {
     uint64_t pmm_free; /* at the start */
     struct dirty_page dirty[DIRTY_MAX];
     unsigned cpus, levels, leaf_levels, foreign_tables;
-    bool adopted, low_global, frozen, untagged, tce;
+    bool adopted, low_global, frozen, untagged, tce, asids, broadcasts;
     int64_t tables_left; /* that the source gives before it refuses one; -1: it does not */
     uint64_t tables_of[SPACES], owned_of[SPACES]; /* by the models, as last summed up */
     const char *schedule;

@@ -98,6 +98,23 @@ void op_create(void)
     machine.table_limit[space] = machine.frame_limit[space] = 0;
 }
 
+/* At once, or by another CPU's hand. */
+static enum mm_err space_destroy(unsigned space, bool later)
+{
+    unsigned self = fake_cpu_current();
+    enum mm_err err;
+
+    if (!later)
+        return mm_space_destroy(&machine.space[space]);
+    err = mm_space_destroy_later(&machine.space[space]);
+    if (err == MM_OK)
+        OPS_EQ(mm_space_create(&machine.vmm, &machine.space[space], 0), MM_ERR_EXISTS);
+    fake_cpu_set((unsigned)ops_below(machine.cpus));
+    OPS_EQ(mm_reap(&machine.vmm), err == MM_OK ? 1 : 0);
+    fake_cpu_set(self);
+    return err;
+}
+
 void op_destroy(void)
 {
     unsigned space = (unsigned)ops_below(SPACES);
@@ -117,7 +134,7 @@ void op_destroy(void)
     }
     if (expected == MM_ERR_GONE && machine.space[space].vmm == NULL)
         expected = MM_ERR_BAD_ARG;
-    ops_judge(mm_space_destroy(&machine.space[space]), expected, 0, NULL);
+    ops_judge(space_destroy(space, ops_one_in(2)), expected, 0, NULL);
     if (expected != MM_OK)
         return;
     machine.lives[space] = false;

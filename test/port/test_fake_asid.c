@@ -159,6 +159,7 @@ TEST(fake_flush_space_drops_the_loaded_id_only)
 TEST(fake_id_that_the_cpu_does_not_have_is_refused)
 {
     four_levels();
+    fake_cpu(0)->has_asid = false;
     CHECK_MACHINE_FAILS(mm_mmu_asid_enable());
     CHECK_MACHINE_FAILS(mm_mmu_load_root_asid(mm_phys(ROOT), 1, 0));
     CHECK_MACHINE_FAILS(mm_mmu_load_root_asid(mm_phys(ROOT), 0, MM_MMU_KEEP));

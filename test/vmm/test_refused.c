@@ -89,9 +89,67 @@ static enum mm_err call_set_limit(struct mm_space *space)
     return mm_space_set_limit(space, 1000);
 }
 
+static enum mm_err call_set_frame_limit(struct mm_space *space)
+{
+    return mm_space_set_frame_limit(space, 1000);
+}
+
+static enum mm_err call_populate(struct mm_space *space)
+{
+    return told(mm_space_populate(space, mm_virt(LOW), K4, MM_PROT_RW, 0, &fail));
+}
+
+static enum mm_err call_harvest(struct mm_space *space)
+{
+    return told(mm_space_harvest(space, mm_virt(LOW), K4, MM_MARK_DIRTY, NULL, NULL, &fail));
+}
+
+static enum mm_err call_promote(struct mm_space *space)
+{
+    return told(mm_space_promote(space, mm_virt(LOW), M2, NULL, &fail));
+}
+
+static enum mm_err call_cursor(struct mm_space *space)
+{
+    struct mm_cursor cursor;
+
+    return mm_cursor_begin(&cursor, space, MM_PROT_RW, MM_MEMTYPE_WB, 0, NULL);
+}
+
+/* Deferring it changes nothing. */
+static enum mm_err call_unmap_deferred(struct mm_space *space)
+{
+    struct mm_gather gather;
+    enum mm_err err;
+
+    mm_gather_begin(&gather, space);
+    mm_gather_defer(&gather);
+    err = mm_space_unmap(space, mm_virt(LOW), K4, MM_RANGE_HOLES, &gather, &fail);
+    mm_gather_end(&gather);
+    (void)mm_reap(&fx.vmm);
+    CHECK(mm_gather_is_done(&gather));
+    return told(err);
+}
+
 static enum mm_err (*const calls[])(struct mm_space *space) = {
-    call_map,     call_unmap,  call_unmap_gathered, call_protect,   call_translate,   call_query,
-    call_map_ram, call_verify, call_activate,       call_set_limit, mm_space_destroy,
+    call_map,
+    call_unmap,
+    call_unmap_gathered,
+    call_protect,
+    call_translate,
+    call_query,
+    call_map_ram,
+    call_verify,
+    call_activate,
+    call_set_limit,
+    call_set_frame_limit,
+    call_populate,
+    call_harvest,
+    call_promote,
+    call_cursor,
+    mm_space_destroy,
+    mm_space_destroy_later,
+    call_unmap_deferred, /* last: it reaps */
 };
 #define CALLS (sizeof calls / sizeof calls[0])
 
@@ -158,6 +216,25 @@ TEST(space_that_was_destroyed_is_gone_for_every_call)
     fixture_sound(&fx.kernel);
 }
 
+TEST(space_that_will_be_destroyed_is_gone_for_every_call)
+{
+    struct mm_space space;
+
+    fixture_start(4, true, 1);
+    CHECK_OK(mm_space_create(&fx.vmm, &space, 0));
+    CHECK_OK(map(&space, LOW, DATA, K4, MM_PROT_RW));
+    CHECK_OK(mm_space_destroy_later(&space));
+    for (size_t i = 0; i < CALLS - 1; i++) {
+        mm_test_row("call", i);
+        memset(&fail, 0x55, sizeof fail);
+        CHECK_ERR(calls[i](&space), MM_ERR_GONE);
+    }
+    check_silent(&space);
+    CHECK_EQ(mm_reap(&fx.vmm), 1);
+    check_refused(&space, MM_ERR_GONE);
+    fixture_sound(&fx.kernel);
+}
+
 /* The other pointers of the same calls, with a live space. */
 TEST(space_calls_without_a_request_or_a_result_are_refused)
 {
@@ -200,6 +277,9 @@ TEST(vmm_that_is_null_or_was_never_made_is_refused_by_every_call)
         CHECK(mm_space_current(vmm[i]) == NULL);
         mm_vmm_set_sources(vmm[i], &source, NULL);
         mm_vmm_set_window(vmm[i], fake_window());
+        mm_later_add(vmm[i], &(struct mm_later){NULL, NULL});
+        CHECK_EQ(mm_test_report_count(), i + 1);
+        CHECK_EQ(mm_reap(vmm[i]), 0);
     }
     CHECK(zeroed.tables.alloc == NULL && zeroed.window == NULL);
     CHECK_ERR(mm_vmm_init(NULL, &(struct mm_vmm_config){.cpu_count = 1}), MM_ERR_BAD_ARG);
@@ -226,7 +306,9 @@ TEST(gather_over_nothing_frees_nothing)
     mm_gather_begin(NULL, &fx.kernel);
     mm_gather_frames(NULL, mm_phys(RAM_START), 1);
     mm_gather_set_release(NULL, NULL, NULL);
+    mm_gather_defer(NULL);
     mm_gather_end(NULL);
+    CHECK(mm_gather_is_done(NULL));
     mm_gather_end(&gather);
     mm_gather_begin(&gather, &zeroed);
     mm_gather_frames(&gather, mm_phys(RAM_START), 1);

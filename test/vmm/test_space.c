@@ -98,7 +98,10 @@ TEST(cpu_init_switches_on_what_paging_needs_and_flushes)
     CHECK_EQ(fx.vmm.paging.flags, 0);
     fixture_cpu_init(0);
     CHECK(fake_cpu(0)->nxe && fake_cpu(0)->wp && fake_cpu(0)->pge);
-    CHECK_EQ(fx.vmm.paging.flags, MM_PAGING_NX | MM_PAGING_GLOBAL | MM_PAGING_WC);
+    CHECK_EQ(fx.vmm.paging.flags & ~MM_PAGING_ASIDS,
+             MM_PAGING_NX | MM_PAGING_GLOBAL | MM_PAGING_WC);
+    CHECK_EQ((fx.vmm.paging.flags & MM_PAGING_ASIDS) != 0, fake_cpu(0)->has_asid);
+    CHECK_EQ(fake_cpu(0)->asid_on, fake_cpu(0)->has_asid);
     CHECK_EQ(fx.vmm.online.bits[0], 1);
     CHECK(fake_counts().flush_all > 0);
     CHECK_ERR(mm_cpu_init(&fx.vmm, 1), MM_ERR_BAD_ARG); /* not the CPU that it says */
