@@ -381,6 +381,14 @@ static void model_compare(void)
     map_is(&m.map, piece, count);
 }
 
+static bool model_has_usable(void)
+{
+    for (uint64_t f = 0; f < MODEL_FRAMES; f++)
+        if (model[f].type == MM_MEM_USABLE)
+            return true;
+    return false;
+}
+
 static void model_random(void)
 {
     memset(model, 0, sizeof model);
@@ -458,6 +466,10 @@ TEST(take_and_give_agree_with_a_model)
     for (unsigned round = 0; round < 60; round++) {
         mm_test_row("round", round);
         model_random();
+        if (!model_has_usable()) { /* once in some 20,000 */
+            CHECK_ERR(mm_memmap_finish(&m.map), MM_ERR_NOT_FOUND);
+            continue;
+        }
         CHECK_OK(mm_memmap_finish(&m.map));
         model_compare();
         for (unsigned i = 0; i < 60; i++) {
