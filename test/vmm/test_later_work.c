@@ -4,6 +4,7 @@
 #include "later_fixture.h"
 
 #include <pthread.h>
+#include <sched.h>
 
 /* ---- a space that is destroyed later ---- */
 
@@ -80,13 +81,14 @@ TEST(a_space_that_is_needed_is_not_destroyed_later_either)
 }
 
 /* A call that was inside the space may still read its tables. */
+#define LONG 20000u /* points for an interrupt: more than a teardown has */
 static unsigned waited;
 
 static void section_ends(void *arg)
 {
     (void)arg;
-    CHECK(waited >= 50 || fx.frames.used == tables_used + 3);
-    if (++waited == 50)
+    CHECK(waited >= LONG || fx.frames.used == tables_used + 3);
+    if (++waited == LONG)
         fx.cpu[1].section = 0;
 }
 
@@ -101,7 +103,7 @@ TEST(a_space_that_is_destroyed_later_waits_for_calls_that_have_begun)
     fake_interrupt_set(section_ends, NULL);
     CHECK_EQ(mm_reap(&fx.vmm), 1);
     fake_interrupt_set(NULL, NULL);
-    CHECK(waited >= 50);
+    CHECK(waited >= LONG);
     CHECK_EQ(fx.frames.used, tables_used - 1);
     fixture_sound(&fx.kernel);
 }
@@ -198,9 +200,10 @@ static struct counted {
     uint32_t ran;
 } counted[ADDERS][EACH];
 static uint32_t adders_left;
+static pthread_barrier_t all_there;
 static uint64_t reaped;
 
-static void count(struct mm_later *later)
+static void count_one(struct mm_later *later)
 {
     __atomic_fetch_add(&((struct counted *)later)->ran, 1, __ATOMIC_RELAXED);
 }
@@ -209,9 +212,12 @@ static void *adder(void *arg)
 {
     struct counted *mine = arg;
 
+    (void)pthread_barrier_wait(&all_there);
     for (unsigned i = 0; i < EACH; i++) {
-        mine[i] = (struct counted){.later = {.run = count}};
+        mine[i] = (struct counted){.later = {.run = count_one}};
         mm_later_add(&fx.vmm, &mine[i].later);
+        if (i % 16 == 0)
+            sched_yield(); /* the host may have few CPUs */
     }
     __atomic_fetch_sub(&adders_left, 1, __ATOMIC_RELEASE);
     return NULL;
@@ -219,11 +225,16 @@ static void *adder(void *arg)
 
 static void *reaper(void *arg)
 {
+    size_t count;
     bool last;
 
+    (void)pthread_barrier_wait(&all_there);
     do {
         last = __atomic_load_n(&adders_left, __ATOMIC_ACQUIRE) == 0;
-        __atomic_fetch_add(&reaped, mm_reap(&fx.vmm), __ATOMIC_RELAXED);
+        count = mm_reap(&fx.vmm);
+        __atomic_fetch_add(&reaped, count, __ATOMIC_RELAXED);
+        if (count == 0)
+            sched_yield();
     } while (!last);
     return arg;
 }
@@ -235,12 +246,14 @@ TEST(work_from_several_cpus_is_done_once_each)
     fixture_start(4, true, 1);
     adders_left = ADDERS;
     reaped = 0;
+    CHECK_EQ(pthread_barrier_init(&all_there, NULL, ADDERS + REAPERS), 0);
     for (unsigned i = 0; i < ADDERS + REAPERS; i++)
         CHECK_EQ(pthread_create(&thread[i], NULL, i < ADDERS ? adder : reaper,
                                 i < ADDERS ? counted[i] : NULL),
                  0);
     for (unsigned i = 0; i < ADDERS + REAPERS; i++)
         CHECK_EQ(pthread_join(thread[i], NULL), 0);
+    CHECK_EQ(pthread_barrier_destroy(&all_there), 0);
     CHECK_EQ(reaped, ADDERS * EACH);
     for (unsigned i = 0; i < ADDERS * EACH; i++)
         CHECK_EQ(counted[i / EACH][i % EACH].ran, 1);
