@@ -113,13 +113,16 @@ static bool has_asids(const struct cpuid *basic)
            !(intel && mm_invlpg_misses_globals(basic->eax));
 }
 
-/* CR4.PCIDE can be set only while bits 0 to 11 of CR3 are 0: afterwards they are the id. */
-static void asids_enable(void)
+/* CR4.PCIDE can be set only while bits 0 to 11 of CR3 are 0: afterwards they are the id. Who left it on
+ * where it does no good has it cleared. */
+static void asids_switch(bool on)
 {
-    if ((read_cr4() & CR4_PCIDE) != 0)
+    uint64_t cr4 = read_cr4();
+
+    if (((cr4 & CR4_PCIDE) != 0) == on)
         return;
     mm_mmu_load_root(mm_mmu_root());
-    __asm__ volatile("movq %0, %%cr4" : : "r"(read_cr4() | CR4_PCIDE) : "memory");
+    __asm__ volatile("movq %0, %%cr4" : : "r"(cr4 ^ CR4_PCIDE) : "memory");
 }
 
 enum mm_err mm_port_cpu_init(struct mm_paging *out, uint32_t wanted)
@@ -136,8 +139,7 @@ enum mm_err mm_port_cpu_init(struct mm_paging *out, uint32_t wanted)
         __asm__ volatile("movq %0, %%cr4" : : "r"(read_cr4() | CR4_PGE) : "memory");
     if ((basic.edx & CPUID1_PAT) != 0)
         write_msr(MSR_PAT, MM_PAT_VALUE);
-    if ((wanted & MM_PAGING_ASIDS) != 0 && has_asids(&basic))
-        asids_enable();
+    asids_switch((wanted & MM_PAGING_ASIDS) != 0 && has_asids(&basic));
     mm_port_cpu_paging(out);
     return MM_OK;
 }
