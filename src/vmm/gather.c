@@ -130,6 +130,15 @@ static bool drop_self(struct mm_cpuset *cpus, const struct mm_vmm *vmm)
     return any != 0;
 }
 
+/* Has the machine reached all CPUs by itself? */
+static bool broadcast(const struct mm_gather *gather)
+{
+    bool everything = (gather->flags & MM_GATHER_EVERYTHING) != 0;
+
+    return mm_mmu_broadcast(gather->page, everything ? 0 : gather->page_count,
+                            (gather->flags & MM_GATHER_KERNEL) != 0);
+}
+
 /*
  * Whom it concerns: a change of the kernel space every CPU, since all see its upper half; one of a
  * user space those that have it loaded, or are about to.
@@ -149,7 +158,7 @@ bool mm_gather_flush_here(struct mm_gather *gather, struct mm_cpuset *others)
     ask = mm_gather_call(gather, others);
     here = (gather->flags & MM_GATHER_KERNEL) != 0 ||
            (ask && (others->bits[self / 64] >> self % 64 & 1) != 0);
-    ask = ask && drop_self(others, vmm);
+    ask = ask && drop_self(others, vmm) && !broadcast(gather);
     if (ask && gather->generation == 0)
         gather->generation = mm_fetch_add_relaxed_u64(&gather->space->generation, 1) + 1;
     if (here)
@@ -157,17 +166,9 @@ bool mm_gather_flush_here(struct mm_gather *gather, struct mm_cpuset *others)
     return ask;
 }
 
-static bool broadcast(const struct mm_gather *gather)
-{
-    bool everything = (gather->flags & MM_GATHER_EVERYTHING) != 0;
-
-    return mm_mmu_broadcast(gather->page, everything ? 0 : gather->page_count,
-                            (gather->flags & MM_GATHER_KERNEL) != 0);
-}
-
 void mm_gather_finish(struct mm_gather *gather, const struct mm_cpuset *others)
 {
-    if (others != NULL && !broadcast(gather)) {
+    if (others != NULL) {
         (void)mm_fetch_add_relaxed_u64(&gather->vmm->shootdowns, 1);
         mm_host_shootdown(others, serve, gather);
     }

@@ -313,7 +313,7 @@ void mm_port_cpu_paging(struct mm_paging *out)
         .levels = LEVELS,
         .phys_bits = 46,
         .leaf_levels = 1u << 1 | 1u << 2 | 1u << 3,
-        .flags = MM_PAGING_NX | (config.asids ? MM_PAGING_ASIDS : 0),
+        .flags = MM_PAGING_NX | (config.asids ? MM_PAGING_ASIDS | MM_PAGING_GLOBAL : 0),
     };
 }
 

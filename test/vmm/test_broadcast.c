@@ -120,6 +120,19 @@ TEST(what_one_cpu_has_to_itself_is_not_broadcast)
     }
 }
 
+/* A CPU that a broadcast has reached has missed nothing. Where there are ids it cannot tell. */
+TEST(a_page_is_flushed_singly_after_a_broadcast_of_another_cpu)
+{
+    start(false);
+    CHECK_OK(unmap(&fx.kernel, AREA, K4));
+    fake_cpu_set(1);
+    CHECK_OK(unmap(&fx.kernel, AREA + K4, K4));
+    CHECK_EQ(fake_cpu_counts(1).flush_page, 1);
+    CHECK_EQ(fake_cpu_counts(1).flush_all, 0);
+    fake_cpu_set(0);
+    finish();
+}
+
 /* A machine that refuses in the middle: the host asks. */
 TEST(where_the_broadcast_is_refused_the_others_are_asked)
 {
