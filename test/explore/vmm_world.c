@@ -94,6 +94,7 @@ static void vmm_make(const struct world *world)
         explore_as_cpu(cpu);
         EXPLORE_CHECK(mm_cpu_init(&world_vmm, cpu) == MM_OK);
     }
+    EXPLORE_CHECK(!world->asids || (world_vmm.paging.flags & MM_PAGING_ASIDS) != 0);
     explore_as_cpu(0);
     EXPLORE_CHECK(mm_space_create(&world_vmm, &world_space, 0) == MM_OK);
 }
