@@ -49,8 +49,12 @@ static inline mm_pte_t mm_pte_swap(mm_pte_t *entry, mm_pte_t value)
 /* Store `value` if the entry still equals *expected; else load it into *expected. */
 static inline bool mm_pte_compare_swap(mm_pte_t *entry, mm_pte_t *expected, mm_pte_t value)
 {
-    return __atomic_compare_exchange_n(&entry->bits, &expected->bits, value.bits, false,
-                                       __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+    uint64_t before = expected->bits; /* stays in a register: the exchange waits for stores */
+    bool done = __atomic_compare_exchange_n(&entry->bits, &before, value.bits, false,
+                                            __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+
+    expected->bits = before;
+    return done;
 }
 
 #endif

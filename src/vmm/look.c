@@ -57,6 +57,25 @@ static MM_COLD enum mm_err look_denied(struct mm_change *change, const mm_pte_t 
     return MM_OK;
 }
 
+static inline uint64_t unsound(const mm_pte_t *entry, uint64_t reserved)
+{
+    return mm_pte_unsound(mm_pte_load(entry), reserved, 1);
+}
+
+/* Pages up to the first entry that is none. Four at a time: a branch for each takes longer. */
+static MM_APART unsigned look_run(const mm_pte_t *entry, unsigned pages, uint64_t reserved)
+{
+    unsigned i = 0;
+
+    while (i + 4 <= pages &&
+           (unsound(&entry[i], reserved) | unsound(&entry[i + 1], reserved) |
+            unsound(&entry[i + 2], reserved) | unsound(&entry[i + 3], reserved)) == 0)
+        i += 4;
+    while (i < pages && unsound(&entry[i], reserved) == 0)
+        i++;
+    return i;
+}
+
 static enum mm_err look_1(struct mm_change *change, struct mm_table *table, unsigned rights)
 {
     unsigned first = mm_pt_index(mm_virt(change->way.virt), 1);
@@ -73,8 +92,7 @@ static enum mm_err look_1(struct mm_change *change, struct mm_table *table, unsi
     for (;;) {
         enum mm_err err;
 
-        while (i < pages && mm_pte_is_sound_leaf(mm_pte_load(&entry[i]), reserved, 1))
-            i++;
+        i += look_run(&entry[i], pages - i, reserved);
         if (i == pages)
             break;
         change->way.virt += (uint64_t)i << MM_FRAME_SHIFT;
