@@ -254,11 +254,16 @@ static inline bool mm_pte_is_owned(mm_pte_t leaf)
     return (leaf.bits & MM_PTE_OWNED) != 0;
 }
 
-static inline bool mm_pte_is_sound_leaf(mm_pte_t entry, uint64_t reserved, unsigned level)
+static inline uint64_t mm_pte_unsound(mm_pte_t entry, uint64_t reserved, unsigned level)
 {
     uint64_t leaf = MM_PTE_V | (level > 1 ? MM_PTE_LEAF : 0);
 
-    return (entry.bits & (leaf | reserved)) == leaf;
+    return (entry.bits & (leaf | reserved)) ^ leaf;
+}
+
+static inline bool mm_pte_is_sound_leaf(mm_pte_t entry, uint64_t reserved, unsigned level)
+{
+    return mm_pte_unsound(entry, reserved, level) == 0;
 }
 
 static inline bool mm_pte_settled(mm_pte_t leaf)
@@ -286,6 +291,30 @@ static inline mm_pte_t mm_pte_changed(mm_pte_t leaf, const struct mm_pte_change 
 static inline bool mm_pte_loses(mm_pte_t leaf, const struct mm_pte_change *change)
 {
     return (leaf.bits & ~change->rights & (MM_PTE_X | MM_PTE_U | MM_PTE_W)) != 0;
+}
+
+struct mm_pte_kind {
+    uint64_t look, like, flip;
+};
+
+static inline struct mm_pte_kind mm_pte_kind_of(mm_pte_t leaf, const struct mm_pte_change *change,
+                                                uint64_t reserved, bool watched)
+{
+    uint64_t marks = watched ? MM_PTE_A | ((leaf.bits & MM_PTE_W) != 0 ? MM_PTE_D : 0) : 0;
+    uint64_t look = MM_PTE_V | MM_PTE_X | MM_PTE_U | MM_PTE_W | reserved | marks;
+
+    return (struct mm_pte_kind){look, leaf.bits & look,
+                                leaf.bits ^ mm_pte_changed(leaf, change).bits};
+}
+
+static inline bool mm_pte_is_of_kind(mm_pte_t entry, const struct mm_pte_kind *kind)
+{
+    return (entry.bits & kind->look) == kind->like;
+}
+
+static inline mm_pte_t mm_pte_turned(mm_pte_t leaf, const struct mm_pte_kind *kind)
+{
+    return mm_pte_of(leaf.bits ^ kind->flip);
 }
 
 static inline mm_pte_t mm_pte_cleaned(mm_pte_t leaf, bool accessed, bool dirty)

@@ -44,8 +44,12 @@ static inline void mm_pte_clear_fresh(mm_pte_t *first, unsigned count)
  * hardware setting A and D. */
 static inline bool mm_pte_compare_swap(mm_pte_t *entry, mm_pte_t *expected, mm_pte_t value)
 {
-    return __atomic_compare_exchange_n(&entry->bits, &expected->bits, value.bits, false,
-                                       __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+    uint64_t before = expected->bits; /* stays in a register: the exchange waits for stores */
+    bool done = __atomic_compare_exchange_n(&entry->bits, &before, value.bits, false,
+                                            __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+
+    expected->bits = before;
+    return done;
 }
 
 #endif

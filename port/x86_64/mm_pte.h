@@ -288,12 +288,18 @@ static inline bool mm_pte_is_owned(mm_pte_t leaf)
     return (leaf.bits & MM_PTE_OWNED) != 0;
 }
 
-/* A present leaf of `level` with none of the bits `reserved` for it set (mm_pt_reserved_leaf()). */
-static inline bool mm_pte_is_sound_leaf(mm_pte_t entry, uint64_t reserved, unsigned level)
+/* 0 for a present leaf of `level` with none of the bits `reserved` for it set (mm_pt_reserved_leaf()):
+ * of several entries, the OR of this is one test. */
+static inline uint64_t mm_pte_unsound(mm_pte_t entry, uint64_t reserved, unsigned level)
 {
     uint64_t leaf = MM_PTE_P | (level > 1 ? MM_PTE_PS : 0);
 
-    return (entry.bits & (leaf | reserved)) == leaf;
+    return (entry.bits & (leaf | reserved)) ^ leaf;
+}
+
+static inline bool mm_pte_is_sound_leaf(mm_pte_t entry, uint64_t reserved, unsigned level)
+{
+    return mm_pte_unsound(entry, reserved, level) == 0;
 }
 
 /* What mm_pte_reserved() looks for in a leaf of `level`, on a CPU with no-execute. */
@@ -315,11 +321,11 @@ static inline bool mm_pte_settled(mm_pte_t leaf)
 
 /* Other rights for leaves: made once, used for many. Masks and shifts, no branches. */
 struct mm_pte_change {
-    uint64_t keep, set;        /* bits of the leaf, bits of the new rights */
-    uint64_t from;             /* the dirty mark of the one kind ... */
-    unsigned from_bit, to_bit; /* ... becomes that of the other (I3) */
-    uint64_t denies;           /* rights that are a 1, of which some are taken away */
-    uint64_t forbids;          /* no-execute, if it is set */
+    uint64_t keep, set; /* bits of the leaf, bits of the new rights */
+    uint64_t from;      /* the dirty mark of the one kind ... */
+    unsigned rotate;    /* ... becomes that of the other (I3) */
+    uint64_t denies;    /* rights that are a 1, of which some are taken away */
+    uint64_t forbids;   /* no-execute, if it is set */
 };
 
 static inline struct mm_pte_change mm_pte_change_to(unsigned prot)
@@ -332,8 +338,8 @@ static inline struct mm_pte_change mm_pte_change_to(unsigned prot)
         .keep = ~(MM_PTE_W | MM_PTE_U | MM_PTE_NX | from),
         .set = set,
         .from = from,
-        .from_bit = writes ? MM_PTE_SAVED_DIRTY_BIT : MM_PTE_D_BIT,
-        .to_bit = writes ? MM_PTE_D_BIT : MM_PTE_SAVED_DIRTY_BIT,
+        .rotate = writes ? 64 + MM_PTE_D_BIT - MM_PTE_SAVED_DIRTY_BIT
+                         : MM_PTE_SAVED_DIRTY_BIT - MM_PTE_D_BIT,
         .denies = (MM_PTE_W | MM_PTE_U) & ~set,
         .forbids = MM_PTE_NX & set,
     };
@@ -342,8 +348,9 @@ static inline struct mm_pte_change mm_pte_change_to(unsigned prot)
 /* The same leaf with other rights; type, frame, A, G and software bits stay; D obeys I3. */
 static inline mm_pte_t mm_pte_changed(mm_pte_t leaf, const struct mm_pte_change *change)
 {
-    uint64_t dirty = (leaf.bits & change->from) >> change->from_bit << change->to_bit;
+    uint64_t dirty = leaf.bits & change->from;
 
+    dirty = dirty << change->rotate | dirty >> (64 - change->rotate);
     return (mm_pte_t){(leaf.bits & change->keep) | change->set | dirty};
 }
 
@@ -351,6 +358,44 @@ static inline mm_pte_t mm_pte_changed(mm_pte_t leaf, const struct mm_pte_change 
 static inline bool mm_pte_loses(mm_pte_t leaf, const struct mm_pte_change *change)
 {
     return ((leaf.bits & change->denies) | (~leaf.bits & change->forbids)) != 0;
+}
+
+/* Leaves of level 1 that are changed alike: one compare says which, one exclusive or changes them. */
+struct mm_pte_kind {
+    uint64_t look, like; /* their bits here are as these */
+    uint64_t from;       /* the mark that moves ... */
+    uint64_t flip;       /* bits that turn over ... */
+    uint64_t flip_dirty; /* ... and those of a leaf that has it */
+};
+
+/* Those that differ from `leaf`, which is sound, in nothing that counts for the change. `reserved` of
+ * mm_pt_reserved_leaf(). `watched`: nor in whether mm_pte_settled(). */
+static inline struct mm_pte_kind mm_pte_kind_of(mm_pte_t leaf, const struct mm_pte_change *change,
+                                                uint64_t reserved, bool watched)
+{
+    uint64_t to = change->from ^ (MM_PTE_D | MM_PTE_SAVED_DIRTY);
+    uint64_t marks = watched ? MM_PTE_A | ((leaf.bits & MM_PTE_W) != 0 ? MM_PTE_D : 0) : 0;
+    uint64_t look = MM_PTE_P | MM_PTE_W | MM_PTE_U | MM_PTE_NX | reserved | marks | to;
+    mm_pte_t clean = {leaf.bits & ~change->from}, dirty = {leaf.bits | change->from};
+
+    return (struct mm_pte_kind){
+        .look = look,
+        .like = leaf.bits & look,
+        .from = change->from,
+        .flip = clean.bits ^ mm_pte_changed(clean, change).bits,
+        .flip_dirty = dirty.bits ^ mm_pte_changed(dirty, change).bits,
+    };
+}
+
+static inline bool mm_pte_is_of_kind(mm_pte_t entry, const struct mm_pte_kind *kind)
+{
+    return (entry.bits & kind->look) == kind->like;
+}
+
+/* mm_pte_changed() of a leaf of the kind. */
+static inline mm_pte_t mm_pte_turned(mm_pte_t leaf, const struct mm_pte_kind *kind)
+{
+    return (mm_pte_t){leaf.bits ^ ((leaf.bits & kind->from) != 0 ? kind->flip_dirty : kind->flip)};
 }
 
 /* The same leaf without marks. */

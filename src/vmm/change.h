@@ -31,7 +31,7 @@ struct mm_change {
     bool watched; /* the hardware may set accessed and dirty meanwhile */
     bool paused;  /* the budget was used up: go on in another section */
     bool stopped; /* before the table that is here, which is not locked: paused, or out of reach */
-    bool cut;     /* a large page sticks out of the span, or too many frames to free */
+    bool cut;     /* a large page sticks out of the span */
     unsigned owned;  /* pages that may be of frames of the space: seen by a look that locks */
     unsigned budget; /* tables that may still be entered or removed */
     struct mm_way way;

@@ -29,13 +29,13 @@ struct __attribute__((may_alias)) cursor {
     mm_pte_t leaf;     /* of the level in hand, frame 0 */
     uint64_t first;    /* address of the first entry of the table in hand */
     uint64_t bytes;    /* of an entry there; 0: no table in hand */
-    uint64_t span;     /* of the whole table */
+    uint64_t span;     /* of the whole table; 0: none in hand */
+    uint64_t map_span; /* the same if the request is one that may be made in this table, else 0 */
     uint64_t reserved; /* bits of a leaf there */
     uint64_t phys_end;
     uint32_t left;     /* pages of this batch */
     enum mm_err found; /* by table_enter(): why there is no table for such leaves */
     bool open;         /* the section is on */
-    bool may_map;      /* the request is one that may be made in this table */
 };
 
 _Static_assert(sizeof(struct cursor) <= sizeof(struct mm_cursor), "a cursor has room");
@@ -51,7 +51,7 @@ static void table_leave(struct cursor *c)
 {
     if (c->bytes == 0)
         return;
-    c->bytes = 0;
+    c->bytes = c->span = c->map_span = 0;
     if (c->gather != NULL)
         mm_subtree_prune(&c->subtree, c->first, c->gather);
     else
@@ -138,7 +138,7 @@ static MM_COLD enum mm_err table_enter(struct cursor *c, uint64_t virt, uint64_t
         c->span = mm_min_u64(c->span, space->vmm->layout.user_end.raw - c->first);
     c->bytes = bytes;
     c->reserved = mm_pt_reserved_leaf(level, space->vmm->paging.phys_bits);
-    c->may_map = false;
+    c->map_span = 0;
     return MM_OK;
 }
 
@@ -168,7 +168,7 @@ static enum mm_err map_allow(struct cursor *c, uint64_t virt, uint64_t phys, uin
         return err;
     c->leaf = mm_map_leaf(c->space, &c->request, c->subtree.level);
     /* page 0, and frames that are to be counted, are matters of their own */
-    c->may_map = c->first != 0 && (c->request.flags & MM_MAP_OWNED) == 0;
+    c->map_span = c->first != 0 && (c->request.flags & MM_MAP_OWNED) == 0 ? c->span : 0;
     return MM_OK;
 }
 
@@ -181,57 +181,55 @@ static enum mm_err map_generally(struct cursor *c, uint64_t virt, uint64_t phys,
     return mm_space_map(c->space, &c->request, NULL);
 }
 
-/* Elsewhere, or the first one here. */
+/* Elsewhere, or the first one here; or the cursor was not begun. */
 static MM_COLD enum mm_err map_move(struct cursor *c, uint64_t virt, uint64_t phys, uint64_t bytes)
 {
     bool small = (c->request.flags & (MM_MAP_SMALL | MM_MAP_OWNED)) != 0;
-    enum mm_err err =
-        small && bytes > MM_FRAME_BYTES ? MM_ERR_BAD_ARG : table_enter(c, virt, bytes);
+    enum mm_err err = MM_ERR_BAD_ARG;
 
+    if (c->space != NULL && bytes != 0 && !(small && bytes > MM_FRAME_BYTES))
+        err = table_enter(c, virt, bytes);
     if (err == MM_OK)
         err = map_allow(c, virt, phys, bytes);
-    if (err == MM_ERR_AGAIN || (err == MM_OK && !c->may_map))
+    if (err == MM_ERR_AGAIN || (err == MM_OK && c->map_span == 0))
         err = map_generally(c, virt, phys, bytes);
     return err;
 }
 
-static enum mm_err map_here(struct cursor *c, uint64_t virt, uint64_t phys)
+static MM_COLD enum mm_err map_refuse(struct cursor *c, mm_virt_t virt, mm_pte_t before,
+                                      const void *caller)
 {
-    unsigned level = c->subtree.level;
-    mm_pte_t *slot = &c->subtree.top.entry[mm_pt_index(mm_virt(virt), level)];
-    mm_pte_t before = mm_pte_load(slot);
-
-    if (!mm_pte_is_none(before))
-        return mm_entry_is_damaged(&c->space->vmm->paging, before, level) ? MM_ERR_CORRUPT
-                                                                          : MM_ERR_EXISTS;
-    mm_pte_store(slot, mm_pte_to(c->leaf, mm_phys(phys)));
-    mm_table_count(&c->subtree.top, 1);
-    mm_mmu_published();
-    c->left--;
-    return MM_OK;
+    if (!mm_entry_is_damaged(&c->space->vmm->paging, before, c->subtree.level))
+        return MM_ERR_EXISTS;
+    damage_report(c, virt, "mm_cursor_map", caller);
+    return MM_ERR_CORRUPT;
 }
 
 enum mm_err mm_cursor_map(struct mm_cursor *cursor, mm_virt_t virt, mm_phys_t phys, uint64_t bytes)
 {
     struct cursor *c;
+    mm_pte_t *slot, before;
     enum mm_err err;
 
-    if (cursor == NULL || cursor_of(cursor)->space == NULL)
+    if (cursor == NULL || ((virt.raw | phys.raw) & (bytes - 1)) != 0)
         return MM_ERR_BAD_ARG;
     c = cursor_of(cursor);
-    if (bytes == 0 || ((virt.raw | phys.raw) & (bytes - 1)) != 0)
-        return MM_ERR_BAD_ARG;
-    if (c->bytes != bytes || virt.raw - c->first >= c->span || !c->may_map || c->left == 0) {
+    if (virt.raw - c->first >= c->map_span || c->bytes != bytes || c->left == 0) {
         err = map_move(c, virt.raw, phys.raw, bytes);
-        if (err != MM_OK || !c->may_map || c->bytes == 0)
+        if (err != MM_OK || c->map_span == 0)
             return err;
     }
     if (phys.raw >= c->phys_end)
         return MM_ERR_RANGE;
-    err = map_here(c, virt.raw, phys.raw);
-    if (err == MM_ERR_CORRUPT)
-        damage_report(c, virt, "mm_cursor_map", MM_CALLER);
-    return err;
+    slot = &c->subtree.top.entry[mm_pt_index(virt, c->subtree.level)];
+    before = mm_pte_load(slot);
+    if (!mm_pte_is_none(before))
+        return map_refuse(c, virt, before, MM_CALLER);
+    mm_pte_store(slot, mm_pte_to(c->leaf, phys));
+    mm_table_count(&c->subtree.top, 1);
+    mm_mmu_published();
+    c->left--;
+    return MM_OK;
 }
 
 /* ---- unmapping ---- */

@@ -57,6 +57,19 @@ static MM_COLD enum mm_err look_denied(struct mm_change *change, const mm_pte_t 
     return MM_OK;
 }
 
+/* Sound leaves of `level` up to the first entry that is none. */
+static MM_APART unsigned look_run(const mm_pte_t *entry, unsigned count, uint64_t reserved,
+                                  unsigned level)
+{
+    unsigned i = 0;
+
+    while (mm_are_leaves(&entry[i], count - i, reserved, level))
+        i += 4;
+    while (i < count && mm_pte_is_sound_leaf(mm_pte_load(&entry[i]), reserved, level))
+        i++;
+    return i;
+}
+
 static enum mm_err look_1(struct mm_change *change, struct mm_table *table, unsigned rights)
 {
     unsigned first = mm_pt_index(mm_virt(change->way.virt), 1);
@@ -73,8 +86,7 @@ static enum mm_err look_1(struct mm_change *change, struct mm_table *table, unsi
     for (;;) {
         enum mm_err err;
 
-        while (i < pages && mm_pte_is_sound_leaf(mm_pte_load(&entry[i]), reserved, 1))
-            i++;
+        i += look_run(&entry[i], pages - i, reserved, 1);
         if (i == pages)
             break;
         change->way.virt += (uint64_t)i << MM_FRAME_SHIFT;
@@ -141,11 +153,15 @@ MM_INLINE enum mm_err look_level(struct mm_change *change, const struct mm_table
     enum mm_err err = MM_OK;
 
     while (err == MM_OK && !change->paused && mm_way_goes_on(&change->way, end)) {
-        mm_pte_t entry = mm_pte_load(&table->entry[mm_pt_index(mm_virt(change->way.virt), level)]);
+        unsigned index = mm_pt_index(mm_virt(change->way.virt), level);
+        mm_pte_t entry = mm_pte_load(&table->entry[index]);
 
         if (level == 2 && mm_pte_is_sound_leaf(entry, change->reserved_2, 2) &&
             mm_way_has_whole(&change->way, 2) && (change->prot & ~rights) == 0) {
-            mm_way_advance(&change->way, mm_pt_bytes(2)); /* the common one */
+            unsigned run = look_run(&table->entry[index], mm_way_whole(&change->way, index, 2),
+                                    change->reserved_2, 2);
+
+            mm_way_advance(&change->way, (uint64_t)run << mm_pt_shift(2)); /* the common one */
             continue;
         }
         if (mm_pte_is_table(entry, level) && !mm_entry_is_damaged(paging, entry, level)) {

@@ -3,17 +3,18 @@
  *
  * Problem     The hardware sets accessed and dirty in the entry that is being rewritten; a plain
  *             store loses them, and with a lost dirty mark goes somebody's data. An exchange for each
- *             entry costs twenty stores.
+ *             entry costs twenty stores. And with a store for each, what is decided about it costs more.
  * Idea        A plain store where the hardware has nothing left to set: accessed is, and dirty is or
  *             the page is not writable. Plain stores everywhere in a space that no CPU has loaded.
  *             Else read, compute, exchange if unchanged, and again. What became stricter is gathered
- *             for a flush; what only gained rights needs none (SDM vol. 3A, 4.10.4.3).
+ *             for a flush; what only gained rights needs none (SDM vol. 3A, 4.10.4.3). Pages in a row
+ *             are mostly of one kind, so that this is decided once for a run of them.
  * Invariants  I1 frame, size, memory type, accessed and dirty of a page stay
  *             I2 a right that was taken away is gone on every CPU when the gather has ended
  *             I3 a large page is flushed whatever changed: it may be split next, and a CPU that still has
  *                its old form would have two sizes with different rights for one address
  * Locking     subtree.h; none during the flush.
- * Cost        A few instructions per page, or one locked exchange.
+ * Cost        A load, a compare and a store per page, or one locked exchange.
  * Rejected    Unmapping and mapping again: other CPUs would fault in between.
  */
 #include "base/report.h"
@@ -33,49 +34,90 @@ static inline enum mm_err protect_table(struct mm_change *change, struct mm_tabl
                       : protect_upper(change, table, rights, level);
 }
 
-/* The hardware may set marks in the entry until the exchange. */
-static void exchange(mm_pte_t *slot, mm_pte_t before, const struct mm_pte_change *to)
+/* Does a plain store lose no mark? */
+static inline bool may_store(const struct mm_change *change, mm_pte_t before)
 {
+    return !change->watched || mm_pte_settled(before);
+}
+
+static void rewrite(const struct mm_change *change, mm_pte_t *slot, mm_pte_t before,
+                    const struct mm_pte_change *to)
+{
+    if (may_store(change, before)) {
+        mm_pte_store(slot, mm_pte_changed(before, to));
+        return;
+    }
     while (!mm_pte_compare_swap(slot, &before, mm_pte_changed(before, to)))
         ; /* accessed or dirty was set */
 }
 
-MM_INLINE void rewrite(mm_pte_t *slot, mm_pte_t before, const struct mm_pte_change *to,
-                       bool watched)
+/* The pages up to the first of another kind; returns how many. */
+static MM_APART unsigned store_run(mm_pte_t *entry, unsigned pages, const struct mm_pte_kind *of)
 {
-    if (!watched || mm_pte_settled(before))
-        mm_pte_store(slot, mm_pte_changed(before, to));
-    else
-        exchange(slot, before, to);
-}
-
-/* The pages from `first` on; what got stricter is gathered, if `gathers`. Returns how many were done. */
-MM_INLINE unsigned protect_pages(struct mm_change *change, mm_pte_t *entry, unsigned first,
-                                 unsigned pages, const bool gathers)
-{
-    struct mm_gather *gather = change->gather;
-    uint64_t reserved = change->reserved;
-    const struct mm_pte_change to = mm_pte_change_to(change->prot);
-    bool watched = change->watched;
+    const struct mm_pte_kind kind = *of; /* in registers: no store changes it */
     unsigned i;
 
-    for (i = first; i < pages; i++) {
+    for (i = 0; i < pages; i++) {
         mm_pte_t before = mm_pte_load(&entry[i]);
 
-        if (!mm_pte_is_sound_leaf(before, reserved, 1)) {
-            if (mm_pte_is_present(before))
-                break;
-            continue;
-        }
-        rewrite(&entry[i], before, &to, watched);
-        if (gathers && mm_pte_loses(before, &to)) {
-            mm_gather_page(gather, change->way.virt + ((uint64_t)i << MM_FRAME_SHIFT),
-                           MM_FRAME_BYTES);
-            if ((gather->flags & MM_GATHER_EVERYTHING) != 0)
-                return i + 1;
-        }
+        if (!mm_pte_is_of_kind(before, &kind))
+            break;
+        mm_pte_store(&entry[i], mm_pte_turned(before, &kind));
     }
     return i;
+}
+
+/* The same, up to one that gets a mark between load and exchange. */
+static MM_APART unsigned exchange_run(mm_pte_t *entry, unsigned pages, const struct mm_pte_kind *of)
+{
+    const struct mm_pte_kind kind = *of;
+    unsigned i;
+
+    for (i = 0; i < pages; i++) {
+        mm_pte_t before = mm_pte_load(&entry[i]);
+
+        if (!mm_pte_is_of_kind(before, &kind) ||
+            !mm_pte_compare_swap(&entry[i], &before, mm_pte_turned(before, &kind)))
+            break;
+    }
+    return i;
+}
+
+/* Pages like the first, of which none is to be gathered; 0: it got a mark in between. */
+static unsigned protect_run(const struct mm_change *change, mm_pte_t *entry, unsigned pages,
+                            const struct mm_pte_change *to, mm_pte_t first)
+{
+    const struct mm_pte_kind kind = mm_pte_kind_of(first, to, change->reserved, change->watched);
+
+    return may_store(change, first) ? store_run(entry, pages, &kind)
+                                    : exchange_run(entry, pages, &kind);
+}
+
+/* Returns how many of the pages were done: all, or those before one that was overwritten. */
+static unsigned protect_pages(struct mm_change *change, mm_pte_t *entry, unsigned pages)
+{
+    const struct mm_pte_change to = mm_pte_change_to(change->prot);
+    struct mm_gather *gather = change->gather;
+    unsigned done = 0;
+
+    while (done < pages) {
+        mm_pte_t *slot = &entry[done];
+        mm_pte_t before = mm_pte_load(slot);
+
+        if (!mm_pte_is_sound_leaf(before, change->reserved, 1)) {
+            if (mm_pte_is_present(before))
+                break;
+            done++;
+        } else if ((gather->flags & MM_GATHER_EVERYTHING) == 0 && mm_pte_loses(before, &to)) {
+            rewrite(change, slot, before, &to);
+            mm_gather_page(gather, change->way.virt + ((uint64_t)done << MM_FRAME_SHIFT),
+                           MM_FRAME_BYTES);
+            done++;
+        } else {
+            done += protect_run(change, slot, pages - done, &to, before);
+        }
+    }
+    return done;
 }
 
 static enum mm_err protect_1(struct mm_change *change, struct mm_table *table, unsigned rights)
@@ -83,13 +125,9 @@ static enum mm_err protect_1(struct mm_change *change, struct mm_table *table, u
     unsigned first = mm_pt_index(mm_virt(change->way.virt), 1);
     unsigned pages = mm_way_pages(&change->way, first);
     mm_pte_t *entry = &table->entry[first];
-    unsigned done = 0;
+    unsigned done = protect_pages(change, entry, pages);
 
     (void)rights;
-    if ((change->gather->flags & MM_GATHER_EVERYTHING) == 0)
-        done = protect_pages(change, entry, 0, pages, true);
-    if ((change->gather->flags & MM_GATHER_EVERYTHING) != 0)
-        done = protect_pages(change, entry, done, pages, false);
     mm_way_advance_pages(&change->way, done);
     return done == pages ? MM_OK : mm_change_refuse_damage(change, entry[done], 1);
 }
@@ -102,7 +140,7 @@ static enum mm_err protect_leaf(struct mm_change *change, mm_pte_t *slot, mm_pte
     if (!mm_way_has_whole(&change->way, level))
         return mm_fail(change->fail, MM_ERR_AGAIN, change->way.virt, level, before);
     if (mm_pte_changed(before, &to).bits != before.bits) {
-        rewrite(slot, before, &to, change->watched);
+        rewrite(change, slot, before, &to);
         mm_gather_page(change->gather, change->way.virt, mm_pt_bytes(level)); /* I3 */
     }
     mm_way_advance(&change->way, mm_pt_bytes(level));

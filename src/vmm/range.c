@@ -131,31 +131,31 @@ static void look_begin(struct mm_change *change, bool lock)
     change->budget = lock ? mm_gather_room(change->gather) : MM_PIECE_TABLES;
 }
 
-/* Look, and if that came to the end, change. In a section. */
-static enum mm_err change_locked(struct mm_change *change)
+/* Look, and if that came to the end, change. In a section. Not complete: the way is where the look is. */
+static enum mm_err change_locked(struct mm_change *change, bool *complete)
 {
     struct mm_subtree *subtree = &change->subtree;
     uint64_t first = change->span.first;
     enum mm_err err = mm_subtree_lock(subtree, first, change->span.last, change->fail);
 
+    *complete = true;
     if (err != MM_OK)
         return err;
-    change->cut = false;
     if (subtree->level == 1 && change->prot == MM_PROT_NONE && mm_unmap_pages(change)) {
-        change->way.done = true;
         mm_subtree_prune(subtree, first, change->gather);
         return MM_OK;
     }
     way_begin(change);
     look_begin(change, true);
     err = mm_look(change);
-    change->cut |= change->owned > MM_GATHER_OWNED - change->gather->owned_count;
-    if (err != MM_OK || !change->way.done || change->cut) {
+    if (err != MM_OK || !change->way.done || change->cut ||
+        change->owned > MM_GATHER_OWNED - change->gather->owned_count) {
         uint64_t last = change->way.done ? change->way.last : change->way.virt;
 
         if (!change->stopped || last != first)
             mm_subtree_unlock_below(subtree, first, last - (change->stopped ? 1 : 0));
         mm_subtree_unlock(subtree);
+        *complete = err != MM_OK;
         return err;
     }
     way_begin(change);
@@ -163,7 +163,9 @@ static enum mm_err change_locked(struct mm_change *change)
     change->drop = true;
     change->reserved = 0; /* what look has seen is still so */
     change->budget = UINT32_MAX;
-    return change_subtree(change);
+    err = change_subtree(change);
+    *complete = err != MM_OK || change->way.done;
+    return err;
 }
 
 /* ---- ranges that one section is too short for. The space is held. ---- */
@@ -239,12 +241,12 @@ static enum mm_err piece_begin(struct mm_change *change)
     return err;
 }
 
+/* From where the first look ended. */
 static enum mm_err look_on(struct mm_change *change)
 {
-    bool cut = false;
+    bool cut = change->cut;
     enum mm_err err = MM_OK;
 
-    way_begin(change);
     while (err == MM_OK && !change->way.done) {
         err = piece_begin(change);
         if (err != MM_OK)
@@ -298,9 +300,8 @@ static enum mm_err change_long(struct mm_change *change)
  * space is held. */
 static enum mm_err change_short(struct mm_change *change, bool *complete)
 {
-    enum mm_err err = change_locked(change);
+    enum mm_err err = change_locked(change, complete);
 
-    *complete = err != MM_OK || (change->way.done && !change->cut);
     if (*complete)
         return err;
     err = mm_space_hold(change->space);

@@ -135,21 +135,44 @@ void mm_subtree_unlock(struct mm_subtree *subtree)
         mm_table_unmap(subtree->section.space->vmm->window, subtree->top.entry);
 }
 
+/* The first of the entries from `index` on, up to `end`, that leads to a table; `end` if none does. */
+static MM_APART unsigned table_after(const struct mm_paging *paging, const mm_pte_t *table,
+                                     unsigned index, unsigned end, unsigned level)
+{
+    while (index < end) {
+        mm_pte_t entry = mm_pte_load(&table[index]);
+
+        if (mm_are_leaves(&table[index], end - index, 0, level)) {
+            index += 4;
+            continue;
+        }
+        if (mm_pte_is_table(entry, level) && !mm_entry_is_damaged(paging, entry, level))
+            break;
+        index++;
+    }
+    return index;
+}
+
 static void unlock_below(struct mm_subtree *subtree, const mm_pte_t *table, unsigned level,
                          struct mm_way *way)
 {
-    const struct mm_window *window = subtree->section.space->vmm->window;
+    const struct mm_vmm *vmm = subtree->section.space->vmm;
+    const struct mm_window *window = vmm->window;
     uint64_t end = mm_way_table_last(way, level);
 
     while (mm_way_goes_on(way, end)) {
-        mm_pte_t entry = mm_pte_load(&table[mm_pt_index(mm_virt(way->virt), level)]);
-        struct mm_table child = {.frame = mm_pte_phys(entry, level)};
+        unsigned index = mm_pt_index(mm_virt(way->virt), level);
+        uint64_t last = mm_min_u64(end, way->last);
+        unsigned next =
+            table_after(&vmm->paging, table, index, mm_pt_index(mm_virt(last), level) + 1, level);
+        struct mm_table child;
 
-        if (!mm_pte_is_table(entry, level) ||
-            mm_entry_is_damaged(&subtree->section.space->vmm->paging, entry, level)) {
-            mm_way_step_over(way, level);
+        if (next != index) {
+            mm_way_advance(way, ((uint64_t)(next - index) << mm_pt_shift(level)) -
+                                    (way->virt & (mm_pt_bytes(level) - 1)));
             continue;
         }
+        child.frame = mm_pte_phys(mm_pte_load(&table[index]), level);
         mm_table_locked(&subtree->section, &child, level - 1);
         if (level == 2) {
             mm_way_step_over(way, level);
@@ -265,13 +288,17 @@ void mm_tables_lock_all(struct mm_section *section, mm_phys_t frame, unsigned le
     if (level == 1 && !(mm_table_may_own(&table) && mm_space_may_own(section->space)))
         return;
     table.entry = mm_table_map_known(vmm->window, frame);
-    for (unsigned i = 0; i < mm_pt_entries(level); i++) {
+    for (unsigned i = 0; level == 1 && i < mm_pt_entries(1); i++) {
         mm_pte_t entry = mm_pte_load(&table.entry[i]);
 
-        if (mm_pte_is_table(entry, level) && !mm_entry_is_damaged(&vmm->paging, entry, level))
-            mm_tables_lock_all(section, mm_pte_phys(entry, level), level - 1, locked, count);
-        else if (level == 1 && mm_pte_is_present(entry) && mm_pte_is_owned(entry))
-            count->owned++;
+        count->owned += mm_pte_is_present(entry) && mm_pte_is_owned(entry) ? 1 : 0;
+    }
+    for (unsigned i = 0; level > 1; i++) {
+        i = table_after(&vmm->paging, table.entry, i, mm_pt_entries(level), level);
+        if (i == mm_pt_entries(level))
+            break;
+        mm_tables_lock_all(section, mm_pte_phys(mm_pte_load(&table.entry[i]), level), level - 1,
+                           locked, count);
     }
     mm_table_unmap(vmm->window, table.entry);
 }
@@ -284,12 +311,12 @@ void mm_tables_unlock_stray(struct mm_section *section, mm_phys_t frame, unsigne
 
     if (tables > 1) {
         table.entry = mm_table_map_known(vmm->window, frame);
-        for (unsigned i = 0; i < mm_pt_entries(level); i++) {
-            mm_pte_t entry = mm_pte_load(&table.entry[i]);
-
-            if (mm_pte_is_table(entry, level) && !mm_entry_is_damaged(&vmm->paging, entry, level))
-                mm_tables_unlock_stray(section, mm_pte_phys(entry, level), level - 1,
-                                       level > 2 ? UINT64_MAX : 1);
+        for (unsigned i = 0;; i++) {
+            i = table_after(&vmm->paging, table.entry, i, mm_pt_entries(level), level);
+            if (i == mm_pt_entries(level))
+                break;
+            mm_tables_unlock_stray(section, mm_pte_phys(mm_pte_load(&table.entry[i]), level),
+                                   level - 1, level > 2 ? UINT64_MAX : 1);
         }
         mm_table_unmap(vmm->window, table.entry);
     }

@@ -187,6 +187,17 @@ static inline bool mm_entry_is_damaged(const struct mm_paging *paging, mm_pte_t 
            (mm_pte_is_leaf(entry, level) && (paging->leaf_levels >> level & 1) == 0);
 }
 
+/* Are the next four of `count` entries leaves of `level` without bits of `reserved`? One branch for all
+ * of them: one for each takes longer than the loads. */
+static inline bool mm_are_leaves(const mm_pte_t *entry, unsigned count, uint64_t reserved,
+                                 unsigned level)
+{
+    return count >= 4 && (mm_pte_unsound(mm_pte_load(&entry[0]), reserved, level) |
+                          mm_pte_unsound(mm_pte_load(&entry[1]), reserved, level) |
+                          mm_pte_unsound(mm_pte_load(&entry[2]), reserved, level) |
+                          mm_pte_unsound(mm_pte_load(&entry[3]), reserved, level)) == 0;
+}
+
 /* ---- table.c: tables as memory ---- */
 
 static inline enum mm_err mm_table_map(const struct mm_window *window, mm_phys_t table,
@@ -291,6 +302,13 @@ static inline bool mm_way_has_whole(const struct mm_way *way, unsigned level)
 {
     return mm_is_aligned(way->virt, mm_pt_bytes(level)) &&
            way->last - way->virt >= mm_pt_bytes(level) - 1;
+}
+
+/* Entries of the table that is here, from `first` on, which the range has and of which it has all. */
+static inline unsigned mm_way_whole(const struct mm_way *way, unsigned first, unsigned level)
+{
+    return (unsigned)mm_min_u64(mm_pt_entries(level) - first,
+                                (way->last - way->virt + 1) >> mm_pt_shift(level));
 }
 
 /* Entries of the leaf table that is here, from `first` on, that the range has. */

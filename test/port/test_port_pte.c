@@ -204,6 +204,48 @@ TEST(port_other_rights_keep_frame_type_and_marks)
     }
 }
 
+/* A leaf of level 1, with some bits the other way that are no frame's. */
+static mm_pte_t random_entry(void)
+{
+    mm_pte_t leaf = mm_pte_leaf(mm_phys(mm_test_below(1u << 20) << MM_FRAME_SHIFT),
+                                MM_PROT_READ | (unsigned)mm_test_below(16), MM_MEMTYPE_WB, 0, 1);
+
+    for (unsigned flips = (unsigned)mm_test_below(6); flips > 0; flips--)
+        leaf.bits ^= UINT64_C(1) << (mm_test_below(24) + 52) % 64;
+    return leaf;
+}
+
+/* Of random entries, most of them leaves: what is of the kind of another is what that one is, and is
+ * changed as it would be alone. And an entry is of its own kind, with another frame, too. */
+TEST(port_leaves_of_a_kind_are_changed_alike)
+{
+    const uint64_t reserved = mm_pt_reserved_leaf(1, 46);
+    unsigned alike = 0;
+
+    for (unsigned i = 0; i < 200000; i++) {
+        const struct mm_pte_change to =
+            mm_pte_change_to(MM_PROT_READ | (unsigned)mm_test_below(16));
+        mm_pte_t one = random_entry(), other = random_entry();
+        bool watched = mm_test_below(2) != 0;
+        struct mm_pte_kind kind;
+
+        if (!mm_pte_is_sound_leaf(one, reserved, 1))
+            continue;
+        kind = mm_pte_kind_of(one, &to, reserved, watched);
+        CHECK(mm_pte_is_of_kind(one, &kind));
+        CHECK(mm_pte_is_of_kind(mm_pte_next(one, 1), &kind));
+        CHECK_EQ(mm_pte_turned(one, &kind).bits, mm_pte_changed(one, &to).bits);
+        if (!mm_pte_is_of_kind(other, &kind))
+            continue;
+        alike++;
+        CHECK(mm_pte_is_sound_leaf(other, reserved, 1));
+        CHECK_EQ(mm_pte_loses(other, &to), mm_pte_loses(one, &to));
+        CHECK(!watched || mm_pte_settled(other) == mm_pte_settled(one));
+        CHECK_EQ(mm_pte_turned(other, &kind).bits, mm_pte_changed(other, &to).bits);
+    }
+    CHECK(alike > 1000);
+}
+
 TEST(port_constants_are_those_of_the_manual)
 {
     for (const struct value_row *row = value_rows; row->what != NULL; row++) {

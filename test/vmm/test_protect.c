@@ -150,6 +150,53 @@ TEST(a_split_is_flushed_before_its_parts_change)
     fixture_sound(&fx.kernel);
 }
 
+/* One section looks at 59 tables; what is behind them is looked at in others. */
+TEST(protect_of_a_range_of_many_tables_with_a_hole_at_its_end_changes_nothing)
+{
+    const uint64_t hole = LOW + 149 * M2 + 7 * K4;
+    struct mm_space_fail why;
+
+    fixture_start(4, true, 2);
+    CHECK_OK(map(&fx.kernel, LOW, GIB + K4, 150 * M2, MM_PROT_RW));
+    CHECK_OK(unmap(&fx.kernel, hole, K4));
+    CHECK_ERR(mm_space_protect(&fx.kernel, mm_virt(LOW), 150 * M2, MM_PROT_READ, 0, NULL, &why),
+              MM_ERR_NOT_FOUND);
+    CHECK_EQ(why.virt.raw, hole);
+    for (uint64_t virt = LOW; virt < hole; virt += M2)
+        CHECK_EQ(at(virt).prot, MM_PROT_RW);
+    CHECK_ERR(mm_space_unmap(&fx.kernel, mm_virt(LOW), 150 * M2, 0, NULL, &why), MM_ERR_NOT_FOUND);
+    CHECK_EQ(why.virt.raw, hole);
+    for (uint64_t virt = LOW; virt < hole; virt += M2)
+        CHECK_EQ(at(virt).prot, MM_PROT_RW);
+    fixture_sound(&fx.kernel);
+}
+
+TEST(protect_of_a_range_of_many_tables_splits_the_large_pages_at_its_ends)
+{
+    const uint64_t end = LOW + 101 * M2;
+
+    fixture_start(4, true, 2);
+    for (unsigned ends = 1; ends <= 3; ends++) { /* the first, the last, both */
+        struct mm_space_stats stats;
+        uint64_t cut_first = (ends & 1) != 0 ? K4 : 0, cut_last = (ends & 2) != 0 ? K4 : 0;
+
+        CHECK_OK(map(&fx.kernel, LOW, 4 * GIB, M2, MM_PROT_RW));
+        CHECK_OK(map(&fx.kernel, LOW + M2, GIB + K4, 100 * M2, MM_PROT_RW));
+        CHECK_OK(map(&fx.kernel, end, 4 * GIB + M2, M2, MM_PROT_RW));
+        CHECK_OK(
+            protect(&fx.kernel, LOW + cut_first, 102 * M2 - cut_first - cut_last, MM_PROT_READ));
+        CHECK_EQ(at(LOW).prot, cut_first != 0 ? MM_PROT_RW : MM_PROT_READ);
+        CHECK_EQ(at(end + M2 - K4).prot, cut_last != 0 ? MM_PROT_RW : MM_PROT_READ);
+        for (uint64_t virt = LOW + K4; virt < end + M2 - K4; virt += M2 / 2)
+            CHECK_EQ(at(virt).prot, MM_PROT_READ);
+        CHECK_OK(unmap(&fx.kernel, LOW + cut_first, 102 * M2 - cut_first - cut_last));
+        mm_space_get_stats(&fx.kernel, &stats);
+        CHECK_EQ(stats.leaf_4k, cut_first / K4 + cut_last / K4);
+        CHECK_OK(mm_space_unmap(&fx.kernel, mm_virt(LOW), 102 * M2, MM_RANGE_HOLES, NULL, NULL));
+        fixture_sound(&fx.kernel);
+    }
+}
+
 TEST(protect_of_a_range_with_a_hole_changes_nothing)
 {
     struct state before, after;
