@@ -60,6 +60,9 @@ struct mm_gather {
     mm_phys_t owned[MM_GATHER_OWNED]; /* frames that the space owned */
 };
 
+/* What is in `gather` does not matter, so one that was begun before must have ended, and a deferred one
+ * must be done: beginning it again loses what it holds, and a queue that it is in. No lock; any context but
+ * NMI. */
 void mm_gather_begin(struct mm_gather *gather, struct mm_space *space);
 
 /* Free the PMM allocation {first, count_frames} after the flush. Misuse is reported then. */
@@ -86,7 +89,8 @@ void mm_gather_end(struct mm_gather *gather);
  */
 void mm_gather_defer(struct mm_gather *gather);
 
-/* Has it been ended, by whom ever? Any context. */
+/* Has it been ended, by whom ever? One that is all zero was never begun, and is done. Two CPUs that ask
+ * may both hear yes: who takes it first is your lock's to say. Any context. */
 bool mm_gather_is_done(const struct mm_gather *gather);
 
 /*

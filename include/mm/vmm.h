@@ -297,6 +297,10 @@ MM_NODISCARD enum mm_err mm_space_destroy(struct mm_space *space);
  * once, and mm_reap() does the rest; the struct is used until it has. Context: any but NMI; O(1). */
 MM_NODISCARD enum mm_err mm_space_destroy_later(struct mm_space *space);
 
+/* Is nothing of the struct used any more? After mm_space_destroy(), and when mm_reap() has done what
+ * mm_space_destroy_later() put off. Any context. */
+bool mm_space_is_destroyed(const struct mm_space *space);
+
 /*
  * Load the space on the calling CPU; the one loaded before is left. Never fails for a live space.
  * Returns  MM_OK | MM_ERR_BAD_ARG (CPU not initialised) | MM_ERR_GONE | MM_ERR_BUSY (under a cursor)

@@ -214,6 +214,12 @@ void mm_gather_frames(struct mm_gather *gather, mm_phys_t first, uint64_t count_
                                first.raw, MM_CALLER);
         return;
     }
+    if ((gather->flags & (MM_GATHER_HOLDS | MM_GATHER_FREES)) != MM_GATHER_HOLDS ||
+        gather->later.run != NULL) {
+        (void)mm_report_misuse(MM_ERR_MISUSE, "frames handed in when the gather has ended",
+                               "mm_gather_frames", gather, first.raw, MM_CALLER);
+        return;
+    }
     if (gather->release == NULL && gather->vmm->pmm == NULL) {
         (void)mm_report_misuse(MM_ERR_MISUSE, "frames have nowhere to go: no PMM, no release",
                                "mm_gather_frames", gather, first.raw, MM_CALLER);
@@ -222,11 +228,6 @@ void mm_gather_frames(struct mm_gather *gather, mm_phys_t first, uint64_t count_
     if (count_frames > UINT64_MAX >> MM_FRAME_SHIFT) {
         (void)mm_report_misuse(MM_ERR_MISUSE, "more frames than there are", "mm_gather_frames",
                                gather, first.raw, MM_CALLER);
-        return;
-    }
-    if ((gather->flags & MM_GATHER_FREES) != 0 || gather->later.run != NULL) {
-        (void)mm_report_misuse(MM_ERR_MISUSE, "frames handed in when the gather has ended",
-                               "mm_gather_frames", gather, first.raw, MM_CALLER);
         return;
     }
     if (gather->run_count == MM_GATHER_RUNS && (gather->flags & MM_GATHER_DEFERRED) != 0) {

@@ -304,7 +304,6 @@ static void space_empty(struct mm_space *space)
 {
     mm_sections_wait(space->vmm); /* calls that hold nothing end, or see CLOSED */
     mm_sections_forget(space->vmm, space);
-    mm_store_relaxed_u32(&space->state, MM_SPACE_GONE);
 }
 
 /* Nobody can reach the tables when everything is flushed: the space is gone, and no CPU has it
@@ -358,6 +357,7 @@ static void space_finish(struct mm_space *space, const void *caller)
     leave_vmm(space);
     if (damage.err != MM_OK)
         mm_space_report_damage(space, &damage, "mm_space_destroy", caller);
+    mm_store_release_u32(&space->state, MM_SPACE_GONE); /* last: who sees it may free the struct */
 }
 
 enum mm_err mm_space_destroy(struct mm_space *space)
@@ -383,6 +383,11 @@ enum mm_err mm_space_destroy_later(struct mm_space *space)
         mm_later_add(space->vmm, &space->later);
     }
     return err;
+}
+
+bool mm_space_is_destroyed(const struct mm_space *space)
+{
+    return space != NULL && mm_load_acquire_u32(&space->state) == MM_SPACE_GONE;
 }
 
 static enum mm_err stats_leaf(struct mm_walker *walker, struct mm_visit *visit)

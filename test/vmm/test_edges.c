@@ -128,6 +128,8 @@ TEST(a_gather_that_frees_takes_no_frames)
     mm_gather_end(&gather);
     CHECK_EQ(busy, MM_GATHER_RUNS);
     CHECK_EQ(mm_test_report_count(), MM_GATHER_RUNS);
+    mm_gather_frames(&gather, mm_phys(DATA), 1); /* nor when it has ended: nobody would free it */
+    CHECK_EQ(mm_test_report_count(), MM_GATHER_RUNS + 1);
     mm_test_reports_clear();
     fixture_sound(&fx.kernel);
 }

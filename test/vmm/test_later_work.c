@@ -43,13 +43,17 @@ TEST(a_space_that_is_destroyed_in_an_interrupt_handler_is_gone_at_once)
     CHECK_ERR(mm_space_activate(&other), MM_ERR_GONE);
     CHECK_ERR(mm_space_create(&fx.vmm, &other, 0), MM_ERR_EXISTS);
     CHECK_EQ(mm_pmm_free_frames(&pmm), pmm_free - 70);
+    CHECK(!mm_space_is_destroyed(&other)); /* the struct is in the queue */
     CHECK_EQ(mm_reap(&fx.vmm), 1);
+    CHECK(mm_space_is_destroyed(&other));
     CHECK_EQ(mm_pmm_free_frames(&pmm), pmm_free);
     CHECK_OK(unmap(&user, LOW, K4));
     CHECK_EQ(fx.frames.used, used);
     CHECK_ERR(map(&other, LOW, DATA, K4, MM_PROT_RW), MM_ERR_GONE);
     CHECK_OK(mm_space_create(&fx.vmm, &other, 0));
+    CHECK(!mm_space_is_destroyed(&other));
     CHECK_OK(mm_space_destroy(&other));
+    CHECK(mm_space_is_destroyed(&other) && !mm_space_is_destroyed(NULL));
     finish();
 }
 
