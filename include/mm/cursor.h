@@ -10,10 +10,26 @@
  *         err = mm_cursor_map(&cursor, mm_virt_add(virt, i * MM_FRAME_BYTES), frame[i], MM_FRAME_BYTES);
  *     mm_cursor_end(&cursor);
  *
+ * Unmapping needs a gather, begun before and ended after:
+ *
+ *     mm_gather_begin(&gather, space);
+ *     err = mm_cursor_begin(&cursor, space, MM_PROT_READ, MM_MEMTYPE_WB, 0, &gather);
+ *     for (i = 0; err == MM_OK && i < count; i++) {
+ *         err = mm_cursor_unmap(&cursor, mm_virt_add(virt, i * MM_FRAME_BYTES), MM_FRAME_BYTES, &frame);
+ *         if (err == MM_OK)
+ *             mm_gather_frames(&gather, frame, 1);         a frame of yours: not one that the space owns
+ *     }
+ *     mm_cursor_end(&cursor);
+ *     mm_gather_end(&gather);
+ *
  * From begin to end interrupts are off on this CPU, but for moments in which tables are taken, and
  * every 512 pages: keep it short, do not fault, do not wait, and make no other call on a space
  * (MM_ERR_BUSY). Each page is a call of its own to others: what was done stays done when a later page
  * fails. Nothing of one cursor is used by two CPUs.
+ *
+ * Of gathers, only the cursor's own may be used meanwhile. When it is full, mm_gather_frames() and the
+ * cursor's calls flush it; the cursor lets go of everything before that. So with a gather that is not
+ * deferred they may wait, and interrupts are to be on before mm_cursor_begin().
  */
 #ifndef MM_CURSOR_H
 #define MM_CURSOR_H
@@ -35,7 +51,8 @@ struct mm_cursor {
 /*
  * @prot, @type, @flags  as struct mm_map_request, for all pages that the cursor maps; what is wrong with
  *                       them the first mm_cursor_map() says
- * @gather  for mm_cursor_unmap(): begun on the space, not ended before the cursor; NULL: only map
+ * @gather  for mm_cursor_unmap(): begun on the space, not ended before the cursor (if it is, the cursor
+ *          unmaps no more: MM_ERR_BAD_ARG); NULL: only map
  * Returns  MM_OK | MM_ERR_BAD_ARG | MM_ERR_GONE | MM_ERR_BUSY (another cursor of this CPU, or NMI). On
  *          error there is nothing to end
  * Context  as mm_space_map()
@@ -45,7 +62,8 @@ MM_NODISCARD enum mm_err mm_cursor_begin(struct mm_cursor *cursor, struct mm_spa
                                          struct mm_gather *gather);
 
 /* Map one leaf of `bytes` (4 KiB, 2 MiB or 1 GiB) as mm_space_map() would map a range of that size; the
- * same errors. Cost: O(1), O(levels) when it comes to another table. */
+ * same errors, and MM_ERR_NO_ROOM (the cursor's gather is deferred and full). Cost: O(1), O(levels) when
+ * it comes to another table. */
 MM_NODISCARD enum mm_err mm_cursor_map(struct mm_cursor *cursor, mm_virt_t virt, mm_phys_t phys,
                                        uint64_t bytes);
 

@@ -25,7 +25,7 @@ enum mm_err {
     MM_ERR_MISUSE = 2,     /* the caller broke a rule (double free, foreign pointer); reported */
     MM_ERR_NO_MEMORY = 3,  /* no frame or heap memory fits the request */
     MM_ERR_NO_ADDRESS = 4, /* no free virtual range fits the request */
-    MM_ERR_NO_ROOM = 5,    /* storage that the caller lent is full */
+    MM_ERR_NO_ROOM = 5,    /* lent storage is full, a deferred gather's included */
     MM_ERR_EXISTS = 6,     /* something is there already: mapped page, taken range */
     MM_ERR_NOT_FOUND = 7,  /* nothing is there: unmapped page, free range, absent tag */
     MM_ERR_RANGE = 8,      /* beyond the physical width, non-canonical, or outside the object */

@@ -15,9 +15,13 @@
  * interrupts off, that must not be: there, take a gather that lasts, and say mm_gather_defer() after
  * mm_gather_begin(). Its end then only queues it, and mm_reap() ends it, in a thread.
  *
- * From begin to end a gather keeps its space from being destroyed. A gather that is full flushes and
- * frees on the spot and goes on, so unmap, protect and mm_gather_frames() with a gather may wait too.
- * unmap without a gather has one on its stack.
+ * From begin to end a gather keeps its space from being destroyed; a deferred one until mm_reap() has
+ * ended it. Until then mm_space_destroy() and mm_space_destroy_later() answer MM_ERR_BUSY. So a handler
+ * that drops mappings and then wants to close the space leaves the closing to the thread, after
+ * mm_reap().
+ *
+ * A gather that is full flushes and frees on the spot and goes on, so unmap, protect and
+ * mm_gather_frames() with a gather may wait too. unmap without a gather has one on its stack.
  */
 #ifndef MM_GATHER_H
 #define MM_GATHER_H
@@ -80,11 +84,22 @@ void mm_gather_end(struct mm_gather *gather);
  * From now on nothing waits for this gather: its end queues it for mm_reap(), and it is yours again when
  * mm_gather_is_done(). Until then frames and tables in it are not free, and the addresses not clean.
  *
- * What would have to flush is refused instead: unmap, protect, promote and cursors with MM_ERR_NO_ROOM
- * when there is no room for what they might remove (what comes before fail->virt is done), and with
- * MM_ERR_BUSY, nothing changed, where a large page would have to be split. A call whose tables come to
- * less than MM_GATHER_TABLES - 15, and frames that the space owns to MM_GATHER_OWNED / 2, has room; so
- * have MM_GATHER_RUNS calls of mm_gather_frames(). What is more of those is reported, and lost.
+ * What would have to flush is refused instead. Where a large page would have to be split, the answer is
+ * MM_ERR_BUSY, and nothing has changed. Where room is missing, it is MM_ERR_NO_ROOM. Room is counted
+ * over all that the gather holds, from all calls together:
+ *
+ * - With 50 tables in it (MM_GATHER_TABLES - 14), or 33 frames that the space owned (MM_GATHER_OWNED / 2
+ *   + 1), nothing more begins: unmap, protect and promote are refused and have changed nothing. So are
+ *   cursors, where they come to another table.
+ * - With less in it a call begins. It comes to its end if, with what is in the gather, the tables that
+ *   it goes through are at most 59 (MM_GATHER_TABLES - 5), and the owned pages that it unmaps at most
+ *   MM_GATHER_OWNED. So there is always room for 10 tables and 32 owned pages. What is unmapped whole,
+ *   2 MiB or 1 GiB at a time, is one table, and its owned pages do not count. A longer call may end
+ *   half-way: what comes before fail->virt is done.
+ * - mm_gather_frames() has MM_GATHER_RUNS calls. What is more of those is reported, and lost.
+ *
+ * After MM_ERR_NO_ROOM end this gather, and go on from fail->virt with another one, deferred as well; or
+ * leave the rest to the thread that calls mm_reap().
  * Context  right after mm_gather_begin()
  */
 void mm_gather_defer(struct mm_gather *gather);
@@ -96,6 +111,7 @@ bool mm_gather_is_done(const struct mm_gather *gather);
 /*
  * Queue work of yours for mm_reap(): mm_vfree() or mm_kunmap() of something that an interrupt handler
  * drops. `later` lies in what is dropped, or anywhere else where it lasts; run is set by the caller.
+ * What `run` itself adds in this way waits for the next mm_reap().
  * Any context, NMI included; no lock; O(1). Misuse is not seen: never twice before it has run.
  */
 void mm_later_add(struct mm_vmm *vmm, struct mm_later *later);

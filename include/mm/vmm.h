@@ -6,8 +6,9 @@
  * where table frames come from, the window through which tables are reached, the layout of the
  * kernel's half, and which CPU has which space loaded.
  *
- * Mapping borrows: frames given to mm_space_map() stay yours, and unmapping never frees them.
- * Tables belong to the space: they are taken as needed and given back when they become empty.
+ * Mapping borrows: frames given to mm_space_map() stay yours, and unmapping never frees them, but for
+ * frames that the space owns (MM_MAP_OWNED). Tables belong to the space: they are taken as needed and
+ * given back when they become empty.
  *
  * Removing or lowering goes: entry cleared, then translations flushed on every CPU that may hold
  * them, then frames freed. Only a struct mm_gather frees tables, so libmm cannot get the order
@@ -210,7 +211,8 @@ enum mm_err mm_cpu_exit(struct mm_vmm *vmm, unsigned cpu);
 #define MM_SPACE_ALLOW_WX 2u /* a mapping may be writable and executable without MM_MAP_WX */
 #define MM_SPACE_ADOPTED  4u /* root and tables came from somebody else */
 
-/* Place it anywhere; it may be reused after mm_space_destroy(). Only src/vmm touches the fields. */
+/* Place it anywhere. It may be reused when mm_space_destroy() has answered MM_OK; after
+ * mm_space_destroy_later(), when mm_reap() has done it. Only src/vmm touches the fields. */
 struct mm_space {
     /* read by each call */
     struct mm_vmm *vmm;    /* (C) */
@@ -280,13 +282,15 @@ MM_NODISCARD enum mm_err mm_space_adopt(struct mm_vmm *vmm, struct mm_space *spa
                                         struct mm_space_fail *fail);
 
 /*
- * Free all tables of a space; what they mapped is not touched. May wait.
+ * Free all tables of a space; what they mapped is not touched, but for frames that the space owns: they
+ * are freed. May wait.
  *
  * It is refused, and nothing has changed, while somebody still needs the space: a CPU that has it
  * loaded, a call on a long range that has begun, a map that takes tables (here or on another CPU), a
- * cursor, a gather between mm_gather_begin() and mm_gather_end(), and for the kernel space each user
- * space. Short calls that have begun it waits for. Under a cursor of any space it is refused, too. What comes after the answer MM_OK gets MM_ERR_GONE, until the struct is used
- * for something else: from then on nobody may use it as this space.
+ * cursor, a gather between mm_gather_begin() and mm_gather_end(), a deferred one until mm_reap() has
+ * ended it, and for the kernel space each user space. Short calls that have begun it waits for. Under a
+ * cursor of any space it is refused, too. What comes after the answer MM_OK gets MM_ERR_GONE, until the
+ * struct is used for something else: from then on nobody may use it as this space.
  *
  * Returns  MM_OK | MM_ERR_BUSY (see above) | MM_ERR_GONE
  * Cost     O(tables)
@@ -302,7 +306,8 @@ MM_NODISCARD enum mm_err mm_space_destroy_later(struct mm_space *space);
 bool mm_space_is_destroyed(const struct mm_space *space);
 
 /*
- * Load the space on the calling CPU; the one loaded before is left. Never fails for a live space.
+ * Load the space on the calling CPU; the one loaded before is left. For a live space, on a CPU that called
+ * mm_cpu_init(), and not under a cursor, it cannot fail.
  * Returns  MM_OK | MM_ERR_BAD_ARG (CPU not initialised) | MM_ERR_GONE | MM_ERR_BUSY (under a cursor)
  * Context  interrupts off or preemption off, so that the CPU stays the same; takes no lock, and waits at
  *          most for one piece of a protect that another CPU is at
@@ -386,7 +391,8 @@ MM_NODISCARD enum mm_err mm_space_map(struct mm_space *space, const struct mm_ma
 
 /*
  * Map [virt, virt + bytes) to zeroed frames of the VMM's PMM that the space owns: unmap and destroy give
- * them back, after the flush. All or nothing. May wait if it fails after some pages were there.
+ * them back, after the flush. All or nothing. Up to 64 pages never wait; more may wait if it fails after
+ * the first 64.
  *
  * mm_space_map() with MM_MAP_OWNED does the same with frames of yours: each was allocated from that PMM
  * as a single frame, and belongs to the space when the call has succeeded. Owned pages are 4 KiB.
@@ -413,10 +419,13 @@ MM_NODISCARD enum mm_err mm_space_populate(struct mm_space *space, mm_virt_t vir
  *          mm_gather_end(): until then the addresses must not be used for anything else
  * Returns  MM_OK | MM_ERR_BAD_ARG | MM_ERR_RANGE | MM_ERR_POLICY (kernel half through a user space)
  *          | MM_ERR_NOT_FOUND (a hole, without MM_RANGE_HOLES) | MM_ERR_NO_MEMORY (a split needs a
- *          table) | MM_ERR_LIMIT | MM_ERR_WINDOW. Nothing changed on error. Cannot fail for exactly
- *          the range of one mm_space_map() that was not touched since.
- *          MM_ERR_AGAIN: another CPU changed the same range meanwhile; the part before fail->virt
- *          is done
+ *          table) | MM_ERR_LIMIT | MM_ERR_WINDOW | MM_ERR_BUSY (the gather is deferred, and a large
+ *          page would be split). Nothing changed on error, but for those below; a large page may have
+ *          been split. Without a deferred gather it cannot fail for exactly the range of one
+ *          mm_space_map() that was not touched since.
+ *          The part before fail->virt is done after MM_ERR_AGAIN (another CPU changed the same range
+ *          meanwhile), MM_ERR_NO_ROOM (the gather is deferred and full: mm_gather_defer()), and an
+ *          MM_ERR_CORRUPT that comes up late
  */
 MM_NODISCARD enum mm_err mm_space_unmap(struct mm_space *space, mm_virt_t virt, uint64_t bytes,
                                         uint32_t flags, struct mm_gather *gather,
@@ -430,7 +439,7 @@ MM_NODISCARD enum mm_err mm_space_unmap(struct mm_space *space, mm_virt_t virt, 
  * @prot    MM_PROT_*; at least MM_PROT_READ
  * @flags   MM_RANGE_HOLES, MM_RANGE_WX
  * @gather  as for mm_space_unmap(): with one, lowered rights hold after mm_gather_end()
- * Returns  as mm_space_unmap(), and MM_ERR_BAD_ARG (unknown right, or not readable)
+ * Returns  as mm_space_unmap() with all that it says of errors, and MM_ERR_BAD_ARG (unknown right, or not readable)
  *          | MM_ERR_POLICY (W^X without MM_RANGE_WX, user right in the kernel half, a table of an
  *          adopted root that denies the right)
  */
@@ -467,8 +476,9 @@ MM_NODISCARD enum mm_err mm_space_harvest(struct mm_space *space, mm_virt_t virt
  *
  * Returns  MM_OK (also: it is one already) | MM_ERR_BAD_ARG | MM_ERR_RANGE | MM_ERR_POLICY
  *          | MM_ERR_NOT_FOUND (a hole; `fail`) | MM_ERR_EXISTS (a page does not fit: `fail`)
- *          | MM_ERR_UNSUPPORTED (the CPU has no such pages) | MM_ERR_GONE | MM_ERR_CORRUPT
- *          | MM_ERR_WINDOW. Nothing changed on error
+ *          | MM_ERR_UNSUPPORTED (the CPU has no such pages; or the table has no tag where others have,
+ *          and must stay) | MM_ERR_NO_ROOM (the gather is deferred and full) | MM_ERR_BUSY (under a
+ *          cursor, or NMI) | MM_ERR_GONE | MM_ERR_CORRUPT | MM_ERR_WINDOW. Nothing changed on error
  * Context  may wait
  * Cost     one load for each entry of the table
  */
