@@ -212,7 +212,7 @@ enum mm_err mm_cpu_exit(struct mm_vmm *vmm, unsigned cpu);
 #define MM_SPACE_ADOPTED  4u /* root and tables came from somebody else */
 
 /* Place it anywhere. It may be reused when mm_space_destroy() has answered MM_OK; after
- * mm_space_destroy_later(), when mm_reap() has done it. Only src/vmm touches the fields. */
+ * mm_space_destroy_later(), when mm_space_is_destroyed(). Only src/vmm touches the fields. */
 struct mm_space {
     /* read by each call */
     struct mm_vmm *vmm;    /* (C) */
