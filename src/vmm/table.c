@@ -180,6 +180,12 @@ enum mm_err mm_reserve_fill(struct mm_vmm *vmm, struct mm_reserve *reserve, uint
     return MM_OK;
 }
 
+/* May there be `count` more than `before`? A limit of 0 is none. */
+static bool is_within(uint64_t before, uint64_t count, uint64_t limit)
+{
+    return limit == 0 || (before <= limit && count <= limit - before);
+}
+
 enum mm_err mm_reserve_claim(struct mm_space *space, const struct mm_reserve *reserve,
                              uint64_t count)
 {
@@ -188,11 +194,15 @@ enum mm_err mm_reserve_claim(struct mm_space *space, const struct mm_reserve *re
 
     if (count == 0)
         return MM_OK;
+    if (reserve->count < count) { /* not counted yet: others write there, too */
+        before = mm_load_relaxed_u64(&space->table_count);
+        return is_within(before, count, limit) ? MM_ERR_AGAIN : MM_ERR_LIMIT;
+    }
     before = mm_fetch_add_relaxed_u64(&space->table_count, count);
-    if ((limit == 0 || (before <= limit && count <= limit - before)) && reserve->count >= count)
+    if (is_within(before, count, limit))
         return MM_OK;
     (void)mm_fetch_add_relaxed_u64(&space->table_count, 0 - count);
-    return limit == 0 || (before <= limit && count <= limit - before) ? MM_ERR_AGAIN : MM_ERR_LIMIT;
+    return MM_ERR_LIMIT;
 }
 
 struct mm_table mm_reserve_pop(struct mm_vmm *vmm, struct mm_reserve *reserve)
