@@ -119,8 +119,10 @@ TEST(frames_reserved_twice_are_counted_once)
     m.info.reserve_count = 4;
     start();
     mm_pmm_get_stats(&mm.pmm, &stats);
-    CHECK_EQ(plain - stats.managed_frames, MIB(1) / PAGE + 1);
+    CHECK(plain - stats.managed_frames >= MIB(1) / PAGE + 1);
+    CHECK(plain - stats.managed_frames <= MIB(1) / PAGE + 2); /* more ranges, more metadata */
     while (mm_pmm_walk(&mm.pmm, &cursor, &run, &state) == MM_OK) {
+        CHECK(run.start.raw + run.bytes <= MIB(8) || run.start.raw >= MIB(9) + KIB(4));
         walked += run.bytes / PAGE;
         free += state == MM_FRAME_FREE ? run.bytes / PAGE : 0;
     }
