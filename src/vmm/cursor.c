@@ -136,6 +136,7 @@ static MM_COLD enum mm_err table_enter(struct cursor *c, uint64_t virt, uint64_t
     c->first = mm_align_down(virt, c->span);
     if (!mm_space_is_kernel(space)) /* the last table of the user's half may be used in part */
         c->span = mm_min_u64(c->span, space->vmm->layout.user_end.raw - c->first);
+    c->span = mm_align_down(c->span, bytes); /* a large page may begin below that and stick out */
     c->bytes = bytes;
     c->reserved = mm_pt_reserved_leaf(level, space->vmm->paging.phys_bits);
     c->map_span = 0;
