@@ -289,14 +289,12 @@ bool mm_gather_is_done(const struct mm_gather *gather)
 
 void mm_gather_end(struct mm_gather *gather)
 {
-    if (gather == NULL)
-        return;
+    if (gather == NULL || gather->later.run != NULL || (gather->flags & MM_GATHER_FREES) != 0)
+        return; /* it is in the queue, or was, or ends now */
     if ((gather->flags & MM_GATHER_DEFERRED) == 0) {
         gather_end(gather);
         return;
     }
-    if (gather->later.run != NULL)
-        return; /* it is in the queue */
     if (gather->cursor != NULL) {
         mm_cursor_let_go(gather->cursor);
         mm_cursor_detach(gather->cursor);

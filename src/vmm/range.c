@@ -66,7 +66,8 @@ enum mm_err mm_range_check_prot(const struct mm_space *space, uint64_t virt, uin
 enum mm_err mm_range_check_gather(const struct mm_gather *gather, const struct mm_space *space,
                                   mm_virt_t virt, struct mm_space_fail *fail)
 {
-    if (gather->space == space && (gather->flags & MM_GATHER_HOLDS) != 0 &&
+    if (gather->space == space &&
+        (gather->flags & (MM_GATHER_HOLDS | MM_GATHER_FREES)) == MM_GATHER_HOLDS &&
         gather->later.run == NULL) /* not ended */
         return MM_OK;
     return mm_fail(fail, MM_ERR_BAD_ARG, virt.raw, 0, mm_pte_empty());
