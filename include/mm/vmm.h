@@ -87,7 +87,7 @@ struct mm_vmm_cpu {
         uint16_t *tag;
         uint64_t span; /* bytes that the table covers: of level 1 or 2 */
     } last;            /* the table that was locked last here: used in sections only */
-    struct mm_vmm_root root[MM_VMM_ROOTS]; /* the number of each is its address-space id */
+    struct mm_vmm_root root[MM_VMM_ROOTS]; /* the number of each, and 1, is its address-space id */
     uint64_t kernel_generation; /* (A) of the kernel space, as above, for what all spaces share */
     uint32_t loaded;            /* (A) which root is */
     uint16_t loading;           /* (A) it is about to change */
