@@ -49,14 +49,19 @@ static void forget_roots(struct mm_vmm_cpu *cpu, unsigned but)
             mm_store_relaxed_u64(&cpu->root[i].generation, 0);
 }
 
+/* A request may come in between (NMI): nothing is called flushed before it is. */
 void mm_cpu_forget(struct mm_vmm *vmm, struct mm_vmm_cpu *cpu)
 {
     const struct mm_space *kernel = vmm->kernel;
+    uint64_t generation =
+        mm_load_acquire_u64(kernel != NULL ? &kernel->generation : &vmm->generations);
 
     forget_roots(cpu, MM_VMM_ROOTS);
-    mm_store_relaxed_u64(
-        &cpu->kernel_generation,
-        mm_load_acquire_u64(kernel != NULL ? &kernel->generation : &vmm->generations));
+    mm_store_relaxed_u64(&cpu->kernel_generation, 0);
+    mm_fence_signal();
+    mm_mmu_flush_all();
+    mm_fence_signal();
+    mm_store_relaxed_u64(&cpu->kernel_generation, generation);
 }
 
 void mm_cpu_adopt(struct mm_vmm_cpu *cpu, struct mm_space *space)

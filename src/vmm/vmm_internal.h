@@ -473,7 +473,7 @@ void mm_gather_finish(struct mm_gather *gather, const struct mm_cpuset *others);
 
 /* ---- activate.c: what a CPU has loaded, and what it keeps of what it has left ---- */
 
-/* This CPU comes: its caches hold nothing of a space, and will be flushed. */
+/* This CPU comes: it keeps nothing of a space. All of its translations are flushed. */
 void mm_cpu_forget(struct mm_vmm *vmm, struct mm_vmm_cpu *cpu);
 
 /* This CPU has a space loaded, although libmm did not do it. */
