@@ -51,8 +51,8 @@ struct mm_gather {
     void *release_context;
     struct mm_cursor *cursor; /* that puts in here now; or NULL */
     uint32_t table_count, run_count, page_count, owned_count;
-    uint32_t flags; /* (A) everything is to be flushed; the space is held; ... */
-    uint32_t unused;
+    uint32_t flags;                    /* (A) everything is to be flushed; the space is held; ... */
+    uint32_t joins;                    /* of the space, that wait for this flush */
     uint64_t generation;               /* of the space, with this flush; 0: nobody else counts it */
     mm_phys_t table[MM_GATHER_TABLES]; /* the level of each in its low bits */
     struct mm_phys_range run[MM_GATHER_RUNS];
@@ -79,7 +79,8 @@ void mm_gather_end(struct mm_gather *gather);
  *
  * What would have to flush is refused instead: unmap, protect, promote and cursors with MM_ERR_NO_ROOM
  * when there is no room for what they might remove (what comes before fail->virt is done), and with
- * MM_ERR_BUSY, nothing changed, where a large page would have to be split. A call whose tables come to
+ * MM_ERR_BUSY, nothing changed, where a large page would have to be split, or protect finds one while a
+ * promotion is not flushed. A call whose tables come to
  * less than MM_GATHER_TABLES - 15, and frames that the space owns to MM_GATHER_OWNED / 2, has room; so
  * have MM_GATHER_RUNS calls of mm_gather_frames(). What is more of those is reported, and lost.
  * Context  right after mm_gather_begin()

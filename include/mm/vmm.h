@@ -223,6 +223,7 @@ struct mm_space {
     uint32_t state;        /* (A) */
     uint32_t rewriters;    /* (A) calls that rewrite entries plainly: no CPU may load the space */
     uint64_t removals;     /* (A) times that tables were taken off */
+    uint64_t joins;        /* (A) pages that were joined and are not flushed yet */
     struct mm_cpuset cpus; /* (A) CPUs that have it loaded, or are about to */
     uint64_t before_counts[8];
     /* written by calls that take tables, give some back, or flush: not in a line with the others */
@@ -284,7 +285,7 @@ MM_NODISCARD enum mm_err mm_space_adopt(struct mm_vmm *vmm, struct mm_space *spa
  *
  * It is refused, and nothing has changed, while somebody still needs the space: a CPU that has it
  * loaded, a call on a long range that has begun, a map that takes tables (here or on another CPU), a
- * cursor, a gather between mm_gather_begin() and mm_gather_end(), and for the kernel space each user
+ * cursor, a promotion, a gather between mm_gather_begin() and mm_gather_end(), and for the kernel space each user
  * space. Short calls that have begun it waits for. Under a cursor of any space it is refused, too. What comes after the answer MM_OK gets MM_ERR_GONE, until the struct is used
  * for something else: from then on nobody may use it as this space.
  *

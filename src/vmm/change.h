@@ -31,7 +31,7 @@ struct mm_change {
     bool watched; /* the hardware may set accessed and dirty meanwhile */
     bool paused;  /* the budget was used up: go on in another section */
     bool stopped; /* before the table that is here, which is not locked: paused, or out of reach */
-    bool cut;     /* a large page sticks out of the span */
+    bool cut;     /* a large page sticks out of the span, or is to be flushed before it changes */
     unsigned owned;  /* pages that may be of frames of the space: seen by a look that locks */
     unsigned budget; /* tables that may still be entered or removed */
     struct mm_way way;
@@ -49,7 +49,7 @@ enum mm_err mm_protect(struct mm_change *change); /* the same */
 /* Unmap if it needs no look at anything but the pages themselves; the subtree is a leaf table. */
 bool mm_unmap_pages(struct mm_change *change);
 
-/* Split the large pages that an edge of change->span cuts, and flush that. Of the record: the fields of
+/* Split the large pages that an edge of change->span cuts, and flush that; and parts of joined ones. Of the record: the fields of
  * the call. Not in a section; the space is held. */
 enum mm_err mm_range_split(struct mm_change *change);
 

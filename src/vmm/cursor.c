@@ -249,6 +249,8 @@ static enum mm_err unmap_here(struct cursor *c, uint64_t virt, mm_phys_t *phys)
     }
     mm_pte_store(slot, mm_pte_empty());
     mm_table_count(&c->subtree.top, 0u - 1);
+    if (level > 1 && mm_space_joins(c->space))
+        mm_gather_everything(c->gather);
     if ((c->gather->flags & MM_GATHER_EVERYTHING) == 0)
         mm_gather_page(c->gather, virt, c->bytes);
     c->left--;

@@ -12,7 +12,8 @@
  *             I3 flags has EVERYTHING, or every removed translation is in `page`, and for each
  *                removed table an address that it covered
  *             I4 a space is not destroyed while a gather of it is open; one that a call keeps to
- *                itself does not touch the space any more once its section has ended
+ *                itself does not touch the space any more once its section has ended, unless it has
+ *                joined pages: then the call holds the space
  * Locking     Filled with tables locked; flushed outside of sections, since other CPUs are waited for.
  * Cost        Up to MM_MMU_FLUSH_CEILING single flushes, else one full one; one shootdown.
  * Rejected    Flushing per page: a hundred times the cost of the entry's store. Freeing at once and
@@ -38,6 +39,7 @@ void mm_gather_start(struct mm_gather *gather, struct mm_space *space)
     gather->run_count = 0;
     gather->page_count = 0;
     gather->owned_count = 0;
+    gather->joins = 0;
     gather->cursor = NULL;
     gather->flags = 0;
     if (gather->space == NULL)
@@ -172,6 +174,9 @@ void mm_gather_finish(struct mm_gather *gather, const struct mm_cpuset *others)
         (void)mm_fetch_add_relaxed_u64(&gather->vmm->shootdowns, 1);
         mm_host_shootdown(others, serve, gather);
     }
+    if (gather->joins != 0) /* the space is held */
+        (void)mm_fetch_add_release_u64(&gather->space->joins, 0 - (uint64_t)gather->joins);
+    gather->joins = 0;
     if (gather->table_count != 0 || gather->run_count != 0 || gather->owned_count != 0)
         mm_sections_wait(gather->vmm);
     gather_free(gather);

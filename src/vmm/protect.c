@@ -141,6 +141,8 @@ static enum mm_err protect_leaf(struct mm_change *change, mm_pte_t *slot, mm_pte
         return mm_fail(change->fail, MM_ERR_AGAIN, change->way.virt, level, before);
     if (mm_pte_changed(before, &to).bits != before.bits) {
         rewrite(change, slot, before, &to);
+        if (mm_space_joins(change->space))
+            mm_gather_everything(change->gather);
         mm_gather_page(change->gather, change->way.virt, mm_pt_bytes(level)); /* I3 */
     }
     mm_way_advance(&change->way, mm_pt_bytes(level));

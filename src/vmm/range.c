@@ -213,6 +213,10 @@ enum mm_err mm_range_split(struct mm_change *change)
 
     if ((change->gather->flags & MM_GATHER_DEFERRED) != 0) /* it would be flushed: I2 */
         return mm_fail(change->fail, MM_ERR_BUSY, change->span.first, 0, mm_pte_empty());
+    if (mm_space_joins(change->space)) { /* I2 */
+        mm_gather_everything(change->gather);
+        mm_gather_flush(change->gather);
+    }
     do { /* again, if others have made larger pages meanwhile */
         err = edges_prepare(change, &reserve, &tables);
         if (err != MM_OK) {

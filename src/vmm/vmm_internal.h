@@ -157,6 +157,13 @@ void mm_space_unhold(struct mm_space *space);
 /* Set the fields of a space whose root is ready; counts start at zero, but for the root. */
 void mm_space_begin(struct mm_space *space, struct mm_vmm *vmm, mm_phys_t root, uint32_t flags);
 
+/* May CPUs still have the parts of a large page that was joined just now? They are not dropped by a flush
+ * of that page. Who saw the page sees that, too: it is counted before, and until the flush is over. */
+static inline bool mm_space_joins(const struct mm_space *space)
+{
+    return mm_load_acquire_u64(&space->joins) != 0;
+}
+
 /* From now on no table comes from a frame without a tag; or any frame will do. */
 static inline void mm_vmm_note_tags(struct mm_vmm *vmm, bool tagged)
 {
