@@ -80,7 +80,7 @@ void mm_gather_end(struct mm_gather *gather);
  * What would have to flush is refused instead: unmap, protect, promote and cursors with MM_ERR_NO_ROOM
  * when there is no room for what they might remove (what comes before fail->virt is done), and with
  * MM_ERR_BUSY, nothing changed, where a large page would have to be split, or protect finds one while a
- * promotion is not flushed. A call whose tables come to
+ * promotion or a split is not flushed. A call whose tables come to
  * less than MM_GATHER_TABLES - 15, and frames that the space owns to MM_GATHER_OWNED / 2, has room; so
  * have MM_GATHER_RUNS calls of mm_gather_frames(). What is more of those is reported, and lost.
  * Context  right after mm_gather_begin()

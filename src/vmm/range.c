@@ -207,17 +207,20 @@ static enum mm_err edges_try(struct mm_change *change, struct mm_reserve *reserv
 
 enum mm_err mm_range_split(struct mm_change *change)
 {
+    struct mm_space *space = change->space;
     struct mm_reserve reserve = {{0}, 0};
     uint64_t tables;
     enum mm_err err;
 
     if ((change->gather->flags & MM_GATHER_DEFERRED) != 0) /* it would be flushed: I2 */
         return mm_fail(change->fail, MM_ERR_BUSY, change->span.first, 0, mm_pte_empty());
-    if (mm_space_joins(change->space)) { /* I2 */
+    if (mm_space_joins(space) || mm_space_splits(space)) { /* I2: by others */
         mm_gather_everything(change->gather);
         mm_gather_flush(change->gather);
     }
-    do { /* again, if others have made larger pages meanwhile */
+    (void)mm_fetch_add_relaxed_u64(&space->splits,
+                                   1); /* before the stores that split, which release */
+    do {                               /* again, if others have made larger pages meanwhile */
         err = edges_prepare(change, &reserve, &tables);
         if (err != MM_OK) {
             (void)mm_fail(change->fail, err, change->span.first, 0, mm_pte_empty());
@@ -227,9 +230,10 @@ enum mm_err mm_range_split(struct mm_change *change)
             mm_gather_flush(change->gather); /* I2: rights of the large page that it waits for */
         err = edges_try(change, &reserve, tables);
     } while (err == MM_ERR_AGAIN);
-    mm_reserve_drop(change->space->vmm, &reserve);
+    mm_reserve_drop(space->vmm, &reserve);
     if (mm_gather_has_work(change->gather))
         mm_gather_flush(change->gather); /* I2 */
+    (void)mm_fetch_add_release_u64(&space->splits, 0 - UINT64_C(1));
     return err;
 }
 

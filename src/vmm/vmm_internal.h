@@ -164,6 +164,12 @@ static inline bool mm_space_joins(const struct mm_space *space)
     return mm_load_acquire_u64(&space->joins) != 0;
 }
 
+/* And may they still have a large page of which the parts are there already? */
+static inline bool mm_space_splits(const struct mm_space *space)
+{
+    return mm_load_acquire_u64(&space->splits) != 0;
+}
+
 /* From now on no table comes from a frame without a tag; or any frame will do. */
 static inline void mm_vmm_note_tags(struct mm_vmm *vmm, bool tagged)
 {
