@@ -224,6 +224,7 @@ struct mm_space {
     uint32_t rewriters;    /* (A) calls that rewrite entries plainly: no CPU may load the space */
     uint64_t removals;     /* (A) times that tables were taken off */
     uint64_t joins;        /* (A) pages that were joined and are not flushed yet */
+    uint64_t larges;       /* (A) gathers with large pages whose rights have changed */
     uint64_t splits;       /* (A) calls that split pages, and have not flushed that yet */
     struct mm_cpuset cpus; /* (A) CPUs that have it loaded, or are about to */
     uint64_t before_counts[8];

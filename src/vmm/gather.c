@@ -177,6 +177,9 @@ void mm_gather_finish(struct mm_gather *gather, const struct mm_cpuset *others)
     if (gather->joins != 0) /* the space is held */
         (void)mm_fetch_add_release_u64(&gather->space->joins, 0 - (uint64_t)gather->joins);
     gather->joins = 0;
+    if ((gather->flags & MM_GATHER_LARGE) != 0)
+        (void)mm_fetch_add_release_u64(&gather->space->larges, 0 - UINT64_C(1));
+    gather->flags &= ~MM_GATHER_LARGE;
     if (gather->table_count != 0 || gather->run_count != 0 || gather->owned_count != 0)
         mm_sections_wait(gather->vmm);
     gather_free(gather);

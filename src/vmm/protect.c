@@ -132,6 +132,17 @@ static enum mm_err protect_1(struct mm_change *change, struct mm_table *table, u
     return done == pages ? MM_OK : mm_change_refuse_damage(change, entry[done], 1);
 }
 
+/* Who splits the page before the gather is flushed has to flush first (range.c, I2). */
+static void note_large(const struct mm_change *change)
+{
+    struct mm_gather *gather = change->gather;
+
+    if ((gather->flags & (MM_GATHER_HOLDS | MM_GATHER_LARGE)) != MM_GATHER_HOLDS)
+        return;
+    gather->flags |= MM_GATHER_LARGE;
+    (void)mm_fetch_add_relaxed_u64(&change->space->larges, 1);
+}
+
 static enum mm_err protect_leaf(struct mm_change *change, mm_pte_t *slot, mm_pte_t before,
                                 unsigned level)
 {
@@ -140,6 +151,7 @@ static enum mm_err protect_leaf(struct mm_change *change, mm_pte_t *slot, mm_pte
     if (!mm_way_has_whole(&change->way, level))
         return mm_fail(change->fail, MM_ERR_AGAIN, change->way.virt, level, before);
     if (mm_pte_changed(before, &to).bits != before.bits) {
+        note_large(change); /* before the store, which releases */
         rewrite(change, slot, before, &to);
         if (mm_space_joins(change->space))
             mm_gather_everything(change->gather);

@@ -214,7 +214,8 @@ enum mm_err mm_range_split(struct mm_change *change)
 
     if ((change->gather->flags & MM_GATHER_DEFERRED) != 0) /* it would be flushed: I2 */
         return mm_fail(change->fail, MM_ERR_BUSY, change->span.first, 0, mm_pte_empty());
-    if (mm_space_joins(space) || mm_space_splits(space)) { /* I2: by others */
+    if (mm_space_joins(space) || mm_space_splits(space) ||
+        mm_load_acquire_u64(&space->larges) != 0) { /* I2: by others */
         mm_gather_everything(change->gather);
         mm_gather_flush(change->gather);
     }

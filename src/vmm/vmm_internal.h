@@ -422,12 +422,13 @@ mm_pte_t mm_map_leaf(const struct mm_space *space, const struct mm_map_request *
 /* ---- gather.c ---- */
 
 #define MM_GATHER_EVERYTHING 1u
-#define MM_GATHER_HOLDS      2u  /* its space: from begin to end */
-#define MM_GATHER_KERNEL     4u  /* of the kernel space */
-#define MM_GATHER_OWNS       8u  /* the space may own frames */
-#define MM_GATHER_FREES      16u /* at this moment: takes nothing in */
-#define MM_GATHER_DEFERRED   32u /* must not wait: its end queues it */
-#define MM_GATHER_ADOPTED    64u /* of an adopted space */
+#define MM_GATHER_HOLDS      2u   /* its space: from begin to end */
+#define MM_GATHER_KERNEL     4u   /* of the kernel space */
+#define MM_GATHER_OWNS       8u   /* the space may own frames */
+#define MM_GATHER_FREES      16u  /* at this moment: takes nothing in */
+#define MM_GATHER_DEFERRED   32u  /* must not wait: its end queues it */
+#define MM_GATHER_ADOPTED    64u  /* of an adopted space */
+#define MM_GATHER_LARGE      128u /* counted in `larges` of the space, which it holds */
 
 /* A gather that holds nothing: for a call that flushes before it returns. */
 void mm_gather_start(struct mm_gather *gather, struct mm_space *space);

@@ -343,3 +343,21 @@ TEST(a_part_that_was_split_off_just_now_is_flushed_before_it_is_protected)
     CHECK_EQ(fx.kernel.splits, 0);
     fixture_sound(&fx.kernel);
 }
+
+/* The gather with its lowered rights is somebody else's. */
+TEST(a_page_whose_flush_waits_elsewhere_is_flushed_before_it_is_split)
+{
+    const uint64_t virt[] = {LOW};
+    struct mm_gather gather;
+
+    fixture_start(4, true, 2);
+    CHECK_OK(map(&fx.kernel, LOW, GIB, M2, MM_PROT_RW));
+    touch(virt, 1);
+    mm_gather_begin(&gather, &fx.kernel);
+    CHECK_OK(mm_space_protect(&fx.kernel, mm_virt(LOW), M2, MM_PROT_READ, 0, &gather, NULL));
+    CHECK_OK(mm_space_unmap(&fx.kernel, mm_virt(LOW + K4), K4, 0, NULL, NULL));
+    CHECK_EQ(fake_mixed_entries(), 0);
+    mm_gather_end(&gather);
+    CHECK_EQ(fx.kernel.larges, 0);
+    fixture_sound(&fx.kernel);
+}
