@@ -55,8 +55,8 @@ struct mm_gather {
     void *release_context;
     struct mm_cursor *cursor; /* that puts in here now; or NULL */
     uint32_t table_count, run_count, page_count, owned_count;
-    uint32_t flags; /* (A) everything is to be flushed; the space is held; ... */
-    uint32_t unused;
+    uint32_t flags;                    /* (A) everything is to be flushed; the space is held; ... */
+    uint32_t joins;                    /* of the space, that wait for this flush */
     uint64_t generation;               /* of the space, with this flush; 0: nobody else counts it */
     mm_phys_t table[MM_GATHER_TABLES]; /* the level of each in its low bits */
     struct mm_phys_range run[MM_GATHER_RUNS];
@@ -84,8 +84,9 @@ void mm_gather_end(struct mm_gather *gather);
  * From now on nothing waits for this gather: its end queues it for mm_reap(), and it is yours again when
  * mm_gather_is_done(). Until then frames and tables in it are not free, and the addresses not clean.
  *
- * What would have to flush is refused instead. Where a large page would have to be split, the answer is
- * MM_ERR_BUSY, and nothing has changed. Where room is missing, it is MM_ERR_NO_ROOM. Room is counted
+ * What would have to flush is refused instead. Where a large page would have to be split, or protect
+ * finds one while a promotion or a split is not flushed, the answer is MM_ERR_BUSY, and nothing has
+ * changed. Where room is missing, it is MM_ERR_NO_ROOM. Room is counted
  * over all that the gather holds, from all calls together:
  *
  * - With 50 tables in it (MM_GATHER_TABLES - 14), or 33 frames that the space owned (MM_GATHER_OWNED / 2

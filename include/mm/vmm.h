@@ -88,7 +88,7 @@ struct mm_vmm_cpu {
         uint16_t *tag;
         uint64_t span; /* bytes that the table covers: of level 1 or 2 */
     } last;            /* the table that was locked last here: used in sections only */
-    struct mm_vmm_root root[MM_VMM_ROOTS]; /* the number of each is its address-space id */
+    struct mm_vmm_root root[MM_VMM_ROOTS]; /* the number of each, and 1, is its address-space id */
     uint64_t kernel_generation; /* (A) of the kernel space, as above, for what all spaces share */
     uint32_t loaded;            /* (A) which root is */
     uint16_t loading;           /* (A) it is about to change */
@@ -225,8 +225,12 @@ struct mm_space {
     uint32_t state;        /* (A) */
     uint32_t rewriters;    /* (A) calls that rewrite entries plainly: no CPU may load the space */
     uint64_t removals;     /* (A) times that tables were taken off */
+    uint64_t joins;        /* (A) pages that were joined and are not flushed yet */
+    uint64_t larges;       /* (A) gathers with large pages whose rights have changed */
+    uint64_t splits;       /* (A) calls that split pages, and have not flushed that yet */
+    uint64_t resizes;      /* (A) times that one of these three grew */
     struct mm_cpuset cpus; /* (A) CPUs that have it loaded, or are about to */
-    uint64_t before_counts[8];
+    uint64_t before_counts[7];
     /* written by calls that take tables, give some back, or flush: not in a line with the others */
     uint64_t holds;       /* (A) what keeps it from being destroyed; the top bit: it is destroyed */
     uint64_t table_count; /* (A) tables of this space, root included, shared ones not */
@@ -287,8 +291,8 @@ MM_NODISCARD enum mm_err mm_space_adopt(struct mm_vmm *vmm, struct mm_space *spa
  *
  * It is refused, and nothing has changed, while somebody still needs the space: a CPU that has it
  * loaded, a call on a long range that has begun, a map that takes tables (here or on another CPU), a
- * cursor, a gather between mm_gather_begin() and mm_gather_end(), a deferred one until mm_reap() has
- * ended it, and for the kernel space each user space. Short calls that have begun it waits for. Under a
+ * cursor, a promotion or protect of a large page that is not flushed, a gather between
+ * mm_gather_begin() and mm_gather_end(), a deferred one until mm_reap() has ended it, and for the kernel space each user space. Short calls that have begun it waits for. Under a
  * cursor of any space it is refused, too. What comes after the answer MM_OK gets MM_ERR_GONE, until the
  * struct is used for something else: from then on nobody may use it as this space.
  *

@@ -60,6 +60,12 @@ static inline mm_phys_t mm_mmu_root(void)
     return mm_phys(mm_cr3_read() & MM_CR3_ADDR);
 }
 
+/* The address-space id that is loaded. Only where ids are on. */
+static inline uint32_t mm_mmu_asid(void)
+{
+    return (uint32_t)(mm_cr3_read() & (MM_MMU_ASIDS - 1));
+}
+
 /* Load a root with address-space id 0; drops this CPU's translations of that id, which without ids
  * are all that are not global. */
 static inline void mm_mmu_load_root(mm_phys_t root)

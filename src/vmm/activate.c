@@ -13,10 +13,11 @@
  *             What all spaces share is the kernel's; for that, every CPU is asked. Its pages are
  *             global and go from all ids at once. Tables, and pages that are not global, may be
  *             known under ids that are not loaded: those are forgotten.
- * Invariants  A1 root[i] with a generation that is not 0: what is cached with id i comes from that
- *                space, and nothing of it is older than that generation
+ * Invariants  A1 root[i] with a generation that is not 0: what is cached with its id comes from that
+ *                space, and nothing of it is older than that generation. Id 0 is nobody's: it belongs
+ *                to who writes the root register himself
  *             A2 no root but root[0] is used without ids; loading drops everything then
- *             A3 the kernel space has id 0. Its generation there is KEPT or 0: it is asked always
+ *             A3 the kernel space has root[0]. Its generation there is KEPT or 0: it is asked always
  *             A4 a request while a root is being loaded (NMI) drops everything: which id it would
  *                reach is not known
  *             A5 a request does not look at its space, which may be gone
@@ -48,14 +49,19 @@ static void forget_roots(struct mm_vmm_cpu *cpu, unsigned but)
             mm_store_relaxed_u64(&cpu->root[i].generation, 0);
 }
 
+/* A request may come in between (NMI): nothing is called flushed before it is. */
 void mm_cpu_forget(struct mm_vmm *vmm, struct mm_vmm_cpu *cpu)
 {
     const struct mm_space *kernel = vmm->kernel;
+    uint64_t generation =
+        mm_load_acquire_u64(kernel != NULL ? &kernel->generation : &vmm->generations);
 
     forget_roots(cpu, MM_VMM_ROOTS);
-    mm_store_relaxed_u64(
-        &cpu->kernel_generation,
-        mm_load_acquire_u64(kernel != NULL ? &kernel->generation : &vmm->generations));
+    mm_store_relaxed_u64(&cpu->kernel_generation, 0);
+    mm_fence_signal();
+    mm_mmu_flush_all();
+    mm_fence_signal();
+    mm_store_relaxed_u64(&cpu->kernel_generation, generation);
 }
 
 void mm_cpu_adopt(struct mm_vmm_cpu *cpu, struct mm_space *space)
@@ -66,7 +72,7 @@ void mm_cpu_adopt(struct mm_vmm_cpu *cpu, struct mm_space *space)
     cpu->active = space;
 }
 
-/* The id for a space: the one that it had, or the next in turn. */
+/* The root[] for a space: the one that it had, or the next in turn. */
 static unsigned root_of(struct mm_vmm_cpu *cpu, const struct mm_space *space)
 {
     if (!uses_asids(space->vmm) || mm_space_is_kernel(space))
@@ -80,6 +86,18 @@ static unsigned root_of(struct mm_vmm_cpu *cpu, const struct mm_space *space)
 
 /* ---- loading ---- */
 
+static uint32_t asid_of(unsigned root)
+{
+    return root + 1; /* A1 */
+}
+
+/* Is loaded what libmm has loaded last, and with its id? */
+static bool is_as_left(const struct mm_vmm_cpu *cpu)
+{
+    return cpu->active != NULL && mm_mmu_root().raw == cpu->active->root.raw &&
+           mm_mmu_asid() == asid_of(mm_load_relaxed_u32(&cpu->loaded));
+}
+
 /* Would translations of the lower half stay when this CPU goes from `before` to `space`? A CPU that
  * has loaded nothing through libmm may be on the kernel space's root. */
 static bool low_half_stays(const struct mm_space *space, const struct mm_space *before)
@@ -91,7 +109,6 @@ static bool low_half_stays(const struct mm_space *space, const struct mm_space *
 /* The CPU is in the mask of the space. */
 static void root_load(struct mm_vmm_cpu *cpu, struct mm_space *space)
 {
-    const struct mm_space *before = cpu->active;
     unsigned id = root_of(cpu, space);
     struct mm_vmm_root *root = &cpu->root[id];
     uint64_t generation;
@@ -99,7 +116,7 @@ static void root_load(struct mm_vmm_cpu *cpu, struct mm_space *space)
 
     mm_store_relaxed_u16(&cpu->loading, 1); /* A4 */
     mm_fence_signal();
-    if (uses_asids(space->vmm) && (before == NULL || mm_mmu_root().raw != before->root.raw))
+    if (uses_asids(space->vmm) && !is_as_left(cpu))
         forget_roots(cpu, MM_VMM_ROOTS); /* somebody else was here, and used ids as he liked */
     generation = mm_space_is_kernel(space) ? KEPT : mm_load_acquire_u64(&space->generation);
     keep = uses_asids(space->vmm) && root->space == (uintptr_t)space &&
@@ -109,7 +126,7 @@ static void root_load(struct mm_vmm_cpu *cpu, struct mm_space *space)
     mm_store_relaxed_u32(&cpu->loaded, id);
     cpu->active = space;
     if (uses_asids(space->vmm))
-        mm_mmu_load_root_asid(space->root, id, keep ? MM_MMU_KEEP : 0);
+        mm_mmu_load_root_asid(space->root, asid_of(id), keep ? MM_MMU_KEEP : 0);
     else
         mm_mmu_load_root(space->root);
     mm_fence_signal();

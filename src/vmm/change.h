@@ -31,9 +31,10 @@ struct mm_change {
     bool watched; /* the hardware may set accessed and dirty meanwhile */
     bool paused;  /* the budget was used up: go on in another section */
     bool stopped; /* before the table that is here, which is not locked: paused, or out of reach */
-    bool cut;     /* a large page sticks out of the span */
-    unsigned owned;  /* pages that may be of frames of the space: seen by a look that locks */
-    unsigned budget; /* tables that may still be entered or removed */
+    bool cut;     /* a large page sticks out of the span, or is to be flushed before it changes */
+    unsigned owned;   /* pages that may be of frames of the space: seen by a look that locks */
+    unsigned budget;  /* tables that may still be entered or removed */
+    uint64_t resizes; /* of the space, when mm_range_split() began to flush: later ones are not */
     struct mm_way way;
     uint64_t reserved;   /* bits of a leaf of level 1 */
     uint64_t reserved_2; /* and of level 2 */
@@ -49,7 +50,7 @@ enum mm_err mm_protect(struct mm_change *change); /* the same */
 /* Unmap if it needs no look at anything but the pages themselves; the subtree is a leaf table. */
 bool mm_unmap_pages(struct mm_change *change);
 
-/* Split the large pages that an edge of change->span cuts, and flush that. Of the record: the fields of
+/* Split the large pages that an edge of change->span cuts, and flush that; and parts of joined ones. Of the record: the fields of
  * the call. Not in a section; the space is held. */
 enum mm_err mm_range_split(struct mm_change *change);
 
@@ -117,8 +118,6 @@ unsigned mm_split_tables(struct mm_space *space, const struct mm_span *span);
  * gather. In the subtree's section, which has locked nothing.
  * Returns  MM_OK | MM_ERR_AGAIN (more tables are needed: some edges are split) | MM_ERR_WINDOW
  */
-enum mm_err mm_split_edges(struct mm_subtree *subtree, const struct mm_span *span,
-                           struct mm_reserve *reserve, uint64_t *tables, struct mm_gather *gather,
-                           struct mm_space_fail *fail);
+enum mm_err mm_split_edges(struct mm_change *change, struct mm_reserve *reserve, uint64_t *tables);
 
 #endif

@@ -136,6 +136,7 @@ static MM_COLD enum mm_err table_enter(struct cursor *c, uint64_t virt, uint64_t
     c->first = mm_align_down(virt, c->span);
     if (!mm_space_is_kernel(space)) /* the last table of the user's half may be used in part */
         c->span = mm_min_u64(c->span, space->vmm->layout.user_end.raw - c->first);
+    c->span = mm_align_down(c->span, bytes); /* a large page may begin below that and stick out */
     c->bytes = bytes;
     c->reserved = mm_pt_reserved_leaf(level, space->vmm->paging.phys_bits);
     c->map_span = 0;
@@ -248,6 +249,8 @@ static enum mm_err unmap_here(struct cursor *c, uint64_t virt, mm_phys_t *phys)
     }
     mm_pte_store(slot, mm_pte_empty());
     mm_table_count(&c->subtree.top, 0u - 1);
+    if (level > 1 && mm_space_joins(c->space))
+        mm_gather_everything(c->gather);
     if ((c->gather->flags & MM_GATHER_EVERYTHING) == 0)
         mm_gather_page(c->gather, virt, c->bytes);
     c->left--;

@@ -12,7 +12,8 @@
  *             I3 flags has EVERYTHING, or every removed translation is in `page`, and for each
  *                removed table an address that it covered
  *             I4 a space is not destroyed while a gather of it is open; one that a call keeps to
- *                itself does not touch the space any more once its section has ended
+ *                itself does not touch the space any more once its section has ended, unless it has
+ *                joined pages: then the call holds the space
  * Locking     Filled with tables locked; flushed outside of sections, since other CPUs are waited for.
  * Cost        Up to MM_MMU_FLUSH_CEILING single flushes, else one full one; one shootdown.
  * Rejected    Flushing per page: a hundred times the cost of the entry's store. Freeing at once and
@@ -38,6 +39,7 @@ void mm_gather_start(struct mm_gather *gather, struct mm_space *space)
     gather->run_count = 0;
     gather->page_count = 0;
     gather->owned_count = 0;
+    gather->joins = 0;
     gather->cursor = NULL;
     gather->flags = 0;
     if (gather->space == NULL)
@@ -166,12 +168,33 @@ bool mm_gather_flush_here(struct mm_gather *gather, struct mm_cpuset *others)
     return ask;
 }
 
+/* Nobody has to look out for the large pages in here any more. The space is held. */
+static void large_flushed(struct mm_gather *gather)
+{
+    if (gather->joins != 0)
+        (void)mm_fetch_add_release_u64(&gather->space->joins, 0 - (uint64_t)gather->joins);
+    if ((gather->flags & MM_GATHER_LARGE) != 0)
+        (void)mm_fetch_add_release_u64(&gather->space->larges, 0 - UINT64_C(1));
+    gather->joins = 0;
+    gather->flags &= ~MM_GATHER_LARGE;
+}
+
+bool mm_gather_hold_large(struct mm_gather *gather)
+{
+    if (mm_space_hold(gather->space) == MM_OK)
+        return true;
+    gather->joins = 0;
+    gather->flags &= ~MM_GATHER_LARGE;
+    return false;
+}
+
 void mm_gather_finish(struct mm_gather *gather, const struct mm_cpuset *others)
 {
     if (others != NULL) {
         (void)mm_fetch_add_relaxed_u64(&gather->vmm->shootdowns, 1);
         mm_host_shootdown(others, serve, gather);
     }
+    large_flushed(gather);
     if (gather->table_count != 0 || gather->run_count != 0 || gather->owned_count != 0)
         mm_sections_wait(gather->vmm);
     gather_free(gather);
@@ -290,14 +313,12 @@ bool mm_gather_is_done(const struct mm_gather *gather)
 
 void mm_gather_end(struct mm_gather *gather)
 {
-    if (gather == NULL)
-        return;
+    if (gather == NULL || gather->later.run != NULL || (gather->flags & MM_GATHER_FREES) != 0)
+        return; /* it is in the queue, or was, or ends now */
     if ((gather->flags & MM_GATHER_DEFERRED) == 0) {
         gather_end(gather);
         return;
     }
-    if (gather->later.run != NULL)
-        return; /* it is in the queue */
     if (gather->cursor != NULL) {
         mm_cursor_let_go(gather->cursor);
         mm_cursor_detach(gather->cursor);

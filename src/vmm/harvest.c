@@ -17,6 +17,7 @@
 #include "change.h"
 
 struct harvest {
+    const struct mm_space *space;
     struct mm_gather *gather;
     uint8_t *marks; /* or NULL */
     uint64_t first, last;
@@ -56,6 +57,8 @@ static enum mm_err harvest_leaf(struct mm_walker *walker, struct mm_visit *visit
                 return MM_OK; /* taken away meanwhile */
             after = mm_pte_cleaned(before, h->accessed, h->dirty);
         }
+        if (after.bits != before.bits && visit->level > 1 && mm_space_joins(h->space))
+            mm_gather_everything(h->gather);
         if (after.bits != before.bits)
             mm_gather_page(h->gather, visit->virt, bytes);
     }
@@ -89,7 +92,8 @@ enum mm_err mm_space_harvest(struct mm_space *space, mm_virt_t virt, uint64_t by
                              uint8_t *marks, struct mm_gather *gather, struct mm_space_fail *fail)
 {
     struct mm_space_fail why;
-    struct harvest h = {.gather = gather,
+    struct harvest h = {.space = space,
+                        .gather = gather,
                         .marks = marks,
                         .accessed = (clear & MM_MARK_ACCESSED) != 0,
                         .dirty = (clear & MM_MARK_DIRTY) != 0};

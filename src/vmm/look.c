@@ -80,6 +80,7 @@ static enum mm_err look_1(struct mm_change *change, struct mm_table *table, unsi
 
     if ((change->prot & ~rights) != 0)
         return look_denied(change, entry, pages);
+    change->cut |= change->prot != MM_PROT_NONE && mm_space_splits(change->space); /* range.c, I2 */
     if (change->take && change->prot == MM_PROT_NONE && mm_table_may_own(table) &&
         mm_space_may_own(change->space))
         change->owned += pages;
@@ -150,6 +151,8 @@ MM_INLINE enum mm_err look_level(struct mm_change *change, const struct mm_table
 {
     const struct mm_paging *paging = &change->space->vmm->paging;
     uint64_t end = mm_way_table_last(&change->way, level);
+    bool in_parts = change->prot != MM_PROT_NONE &&
+                    (mm_space_joins(change->space) || mm_space_splits(change->space));
     enum mm_err err = MM_OK;
 
     while (err == MM_OK && !change->paused && mm_way_goes_on(&change->way, end)) {
@@ -157,7 +160,7 @@ MM_INLINE enum mm_err look_level(struct mm_change *change, const struct mm_table
         mm_pte_t entry = mm_pte_load(&table->entry[index]);
 
         if (level == 2 && mm_pte_is_sound_leaf(entry, change->reserved_2, 2) &&
-            mm_way_has_whole(&change->way, 2) && (change->prot & ~rights) == 0) {
+            mm_way_has_whole(&change->way, 2) && (change->prot & ~rights) == 0 && !in_parts) {
             unsigned run = look_run(&table->entry[index], mm_way_whole(&change->way, index, 2),
                                     change->reserved_2, 2);
 
@@ -173,7 +176,7 @@ MM_INLINE enum mm_err look_level(struct mm_change *change, const struct mm_table
         else if ((change->prot & ~rights) != 0)
             err = mm_fail(change->fail, MM_ERR_POLICY, change->way.virt, level, entry);
         else
-            change->cut |= !mm_way_has_whole(&change->way, level);
+            change->cut |= in_parts || !mm_way_has_whole(&change->way, level);
         if (err == MM_OK)
             mm_way_step_over(&change->way, level);
     }

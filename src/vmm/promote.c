@@ -9,6 +9,8 @@
  * Invariants  I1 rights, type and frames stay
  *             I2 no dirty mark is lost: the hardware may set one in the table after it was read, so a
  *                page that can be written counts as dirty
+ *             I3 until the flush CPUs may have the parts, which go with no flush of the large page: who
+ *                changes one meanwhile flushes everything (space->joins), protect before it does
  * Locking     The table above, then the table (subtree.h).
  * Cost        One load for each entry; a full flush.
  * Rejected    Taking the table off, flushing, then reading the marks: exact, but the addresses fault
@@ -71,6 +73,8 @@ static enum mm_err join(struct promoting *p, mm_pte_t *slot, struct mm_table *ta
         mm_table_unlock(table);
         return err;
     }
+    mm_space_resizes(space, &space->joins); /* I3 */
+    p->gather->joins++;
     mm_pte_store(slot, mm_pte_joined(mm_pte_load(&table->entry[0]), p->level, dirty));
     mm_tables_removed(space, 1);
     mm_gather_everything(p->gather);
@@ -125,18 +129,22 @@ static enum mm_err promote_locked(struct promoting *p)
 
 static enum mm_err promote_flushed(struct promoting *p)
 {
+    struct mm_space *space = p->subtree.section.space;
     struct mm_gather gather;
     struct mm_cpuset others;
-    bool ask = false;
+    bool ask = false, holds;
     enum mm_err err;
 
     p->gather = &gather;
-    mm_gather_start(&gather, p->subtree.section.space);
+    mm_gather_start(&gather, space);
     err = promote_locked(p);
+    holds = gather.joins != 0 && mm_gather_hold_large(&gather);
     if (mm_gather_has_work(&gather))
         ask = mm_gather_flush_here(&gather, &others);
     mm_section_end(&p->subtree.section);
     mm_gather_finish(&gather, ask ? &others : NULL);
+    if (holds)
+        mm_space_unhold(space);
     return err;
 }
 

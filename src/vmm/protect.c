@@ -132,6 +132,17 @@ static enum mm_err protect_1(struct mm_change *change, struct mm_table *table, u
     return done == pages ? MM_OK : mm_change_refuse_damage(change, entry[done], 1);
 }
 
+/* Who splits the page before the gather is flushed has to flush first (range.c, I2). */
+static void note_large(const struct mm_change *change)
+{
+    struct mm_gather *gather = change->gather;
+
+    if ((gather->flags & MM_GATHER_LARGE) != 0)
+        return;
+    gather->flags |= MM_GATHER_LARGE;
+    mm_space_resizes(change->space, &change->space->larges);
+}
+
 static enum mm_err protect_leaf(struct mm_change *change, mm_pte_t *slot, mm_pte_t before,
                                 unsigned level)
 {
@@ -140,7 +151,10 @@ static enum mm_err protect_leaf(struct mm_change *change, mm_pte_t *slot, mm_pte
     if (!mm_way_has_whole(&change->way, level))
         return mm_fail(change->fail, MM_ERR_AGAIN, change->way.virt, level, before);
     if (mm_pte_changed(before, &to).bits != before.bits) {
+        note_large(change); /* before the store, which releases */
         rewrite(change, slot, before, &to);
+        if (mm_space_joins(change->space))
+            mm_gather_everything(change->gather);
         mm_gather_page(change->gather, change->way.virt, mm_pt_bytes(level)); /* I3 */
     }
     mm_way_advance(&change->way, mm_pt_bytes(level));

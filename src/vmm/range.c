@@ -66,7 +66,8 @@ enum mm_err mm_range_check_prot(const struct mm_space *space, uint64_t virt, uin
 enum mm_err mm_range_check_gather(const struct mm_gather *gather, const struct mm_space *space,
                                   mm_virt_t virt, struct mm_space_fail *fail)
 {
-    if (gather->space == space && (gather->flags & MM_GATHER_HOLDS) != 0 &&
+    if (gather->space == space &&
+        (gather->flags & (MM_GATHER_HOLDS | MM_GATHER_FREES)) == MM_GATHER_HOLDS &&
         gather->later.run == NULL) /* not ended */
         return MM_OK;
     return mm_fail(fail, MM_ERR_BAD_ARG, virt.raw, 0, mm_pte_empty());
@@ -196,35 +197,48 @@ static enum mm_err edges_try(struct mm_change *change, struct mm_reserve *reserv
     if (err != MM_OK) {
         (void)mm_fail(change->fail, err, change->span.first, 0, mm_pte_empty());
     } else {
-        err =
-            mm_split_edges(subtree, &change->span, reserve, &tables, change->gather, change->fail);
+        err = mm_split_edges(change, reserve, &tables);
         mm_section_end(&subtree->section);
     }
     (void)mm_fetch_add_relaxed_u64(&change->space->table_count, 0 - tables);
     return err;
 }
 
+/* May CPUs have something of another size, or with other rights, than the tables say, by other calls than
+ * this one, which splits? */
+static bool others_resize(const struct mm_space *space)
+{
+    return mm_space_joins(space) || mm_load_acquire_u64(&space->larges) != 0 ||
+           mm_load_acquire_u64(&space->splits) > 1;
+}
+
 enum mm_err mm_range_split(struct mm_change *change)
 {
+    struct mm_space *space = change->space;
     struct mm_reserve reserve = {{0}, 0};
     uint64_t tables;
     enum mm_err err;
 
     if ((change->gather->flags & MM_GATHER_DEFERRED) != 0) /* it would be flushed: I2 */
         return mm_fail(change->fail, MM_ERR_BUSY, change->span.first, 0, mm_pte_empty());
-    do { /* again, if others have made larger pages meanwhile */
+    mm_space_resizes(space, &space->splits);
+    do { /* again, if others have made larger pages meanwhile, or changed some */
+        change->resizes = mm_load_acquire_u64(&space->resizes);
+        if (others_resize(space))
+            mm_gather_everything(change->gather);
         err = edges_prepare(change, &reserve, &tables);
         if (err != MM_OK) {
             (void)mm_fail(change->fail, err, change->span.first, 0, mm_pte_empty());
             break;
         }
-        if (tables != 0 && mm_gather_has_work(change->gather))
-            mm_gather_flush(change->gather); /* I2: rights of the large page that it waits for */
+        if (mm_gather_has_work(change->gather))
+            mm_gather_flush(change->gather); /* I2: rights of the large page, or its parts */
         err = edges_try(change, &reserve, tables);
     } while (err == MM_ERR_AGAIN);
-    mm_reserve_drop(change->space->vmm, &reserve);
+    mm_reserve_drop(space->vmm, &reserve);
     if (mm_gather_has_work(change->gather))
         mm_gather_flush(change->gather); /* I2 */
+    (void)mm_fetch_add_release_u64(&space->splits, 0 - UINT64_C(1));
     return err;
 }
 
@@ -335,26 +349,30 @@ static enum mm_err change_gathered(struct mm_change *change)
  * is used. */
 static enum mm_err change_flushed(struct mm_change *change)
 {
+    struct mm_space *space = change->space;
     struct mm_gather gather;
     struct mm_cpuset others;
-    bool complete, ask = false;
+    bool complete, ask = false, holds = false;
     enum mm_err err = mm_section_begin(&change->subtree.section, change->space, false);
 
     if (err != MM_OK)
         return mm_fail(change->fail, err, change->span.first, 0, mm_pte_empty());
     change->gather = &gather;
-    mm_gather_start(&gather, change->space);
+    mm_gather_start(&gather, space);
     err = change_short(change, &complete);
+    if (complete && (gather.flags & MM_GATHER_LARGE) != 0)
+        holds = mm_gather_hold_large(&gather);
     if (complete && mm_gather_has_work(&gather))
         ask = mm_gather_flush_here(&gather, &others);
     mm_section_end(&change->subtree.section);
     if (complete) {
         mm_gather_finish(&gather, ask ? &others : NULL);
-        return err;
+    } else {
+        err = change_long(change);
+        mm_gather_flush(&gather);
     }
-    err = change_long(change);
-    mm_gather_flush(&gather);
-    mm_space_unhold(change->space);
+    if (holds || !complete)
+        mm_space_unhold(space);
     return err;
 }
 

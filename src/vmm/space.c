@@ -247,8 +247,10 @@ static enum mm_err create_user(struct mm_vmm *vmm, struct mm_space *space, uint3
  * one is left from before the VMM was made anew; so is a user space if there are none. */
 static bool space_lives(const struct mm_vmm *vmm, const struct mm_space *space)
 {
+    uint32_t state = mm_load_acquire_u32(&space->state); /* pairs with leave_vmm() */
+
     if (vmm->kernel == NULL || space->vmm != vmm ||
-        (space->state != MM_SPACE_LIVE && space->state != MM_SPACE_GOES))
+        (state != MM_SPACE_LIVE && state != MM_SPACE_GOES))
         return false;
     return space == vmm->kernel || vmm->user_spaces != 0;
 }
@@ -336,9 +338,13 @@ static void generations_pass(struct mm_vmm *vmm, uint64_t generation)
 static void leave_vmm(struct mm_space *space)
 {
     struct mm_vmm *vmm = space->vmm;
+    bool kernel = mm_space_is_kernel(space);
 
     generations_pass(vmm, mm_load_relaxed_u64(&space->generation));
-    if (mm_space_is_kernel(space)) {
+    /* Pairs with space_lives() and mm_space_is_destroyed(): who sees it may use the struct for something
+     * else. */
+    mm_store_release_u32(&space->state, MM_SPACE_GONE);
+    if (kernel) {
         vmm->kernel = NULL;
         vmm->state &= ~(MM_VMM_FROZEN | MM_VMM_LOW_GLOBAL);
         return;
@@ -357,7 +363,6 @@ static void space_finish(struct mm_space *space, const void *caller)
     leave_vmm(space);
     if (damage.err != MM_OK)
         mm_space_report_damage(space, &damage, "mm_space_destroy", caller);
-    mm_store_release_u32(&space->state, MM_SPACE_GONE); /* last: who sees it may free the struct */
 }
 
 enum mm_err mm_space_destroy(struct mm_space *space)

@@ -85,19 +85,18 @@ static void leaf_split(struct mm_vmm *vmm, mm_pte_t *slot, unsigned level, bool 
 }
 
 struct splitting {
-    struct mm_subtree *subtree;
+    struct mm_change *change;
     struct mm_reserve *reserve;
-    struct mm_gather *gather;
-    struct mm_space_fail *fail;
     uint64_t *tables;
 };
 
 /* Split what `boundary`, an end of the range next to the page at `virt`, cuts: one leaf. */
 static enum mm_err edge_step(struct splitting *s, uint64_t virt, uint64_t boundary, bool *done)
 {
-    struct mm_subtree *subtree = s->subtree;
-    struct mm_vmm *vmm = subtree->section.space->vmm;
-    enum mm_err err = mm_subtree_lock(subtree, virt, virt + (MM_FRAME_BYTES - 1), s->fail);
+    struct mm_subtree *subtree = &s->change->subtree;
+    struct mm_space *space = s->change->space;
+    struct mm_vmm *vmm = space->vmm;
+    enum mm_err err = mm_subtree_lock(subtree, virt, virt + (MM_FRAME_BYTES - 1), s->change->fail);
     mm_pte_t *slot;
     mm_pte_t entry;
     unsigned level;
@@ -111,22 +110,22 @@ static enum mm_err edge_step(struct splitting *s, uint64_t virt, uint64_t bounda
             mm_entry_is_damaged(&vmm->paging, entry, level);
     if (*done || mm_pte_is_table(entry, level)) {
         /* nothing is cut here; a table was put there just now, and is looked into next */
-    } else if (*s->tables == 0) {
-        err = MM_ERR_AGAIN;
+    } else if (*s->tables == 0 || mm_load_relaxed_u64(&space->resizes) != s->change->resizes) {
+        err = MM_ERR_AGAIN; /* more tables are needed, or a flush */
     } else {
         --*s->tables;
         leaf_split(vmm, slot, level, !mm_pt_kernel_half(mm_virt(virt)), s->reserve);
-        mm_gather_page(s->gather, mm_align_down(virt, mm_pt_bytes(level)), mm_pt_bytes(level));
+        mm_gather_page(s->change->gather, mm_align_down(virt, mm_pt_bytes(level)),
+                       mm_pt_bytes(level));
     }
     mm_subtree_unlock(subtree);
     return err;
 }
 
-enum mm_err mm_split_edges(struct mm_subtree *subtree, const struct mm_span *span,
-                           struct mm_reserve *reserve, uint64_t *tables, struct mm_gather *gather,
-                           struct mm_space_fail *fail)
+enum mm_err mm_split_edges(struct mm_change *change, struct mm_reserve *reserve, uint64_t *tables)
 {
-    struct splitting s = {subtree, reserve, gather, fail, tables};
+    const struct mm_span *span = &change->span;
+    struct splitting s = {change, reserve, tables};
     const uint64_t virt[2] = {span->first, span->last - (MM_FRAME_BYTES - 1)};
     const uint64_t boundary[2] = {span->first, span->last + 1};
     enum mm_err err = MM_OK;

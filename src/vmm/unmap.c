@@ -175,6 +175,8 @@ static enum mm_err unmap_leaf(struct mm_change *change, struct mm_table *table, 
         return mm_fail(change->fail, MM_ERR_AGAIN, change->way.virt, level, entry);
     mm_pte_store(slot, mm_pte_empty());
     mm_table_count(table, 0u - 1);
+    if (mm_space_joins(change->space))
+        mm_gather_everything(change->gather);
     mm_gather_page(change->gather, change->way.virt, mm_pt_bytes(level));
     mm_way_advance(&change->way, mm_pt_bytes(level));
     return MM_OK;

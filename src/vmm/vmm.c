@@ -191,7 +191,6 @@ enum mm_err mm_cpu_init(struct mm_vmm *vmm, unsigned cpu)
     mm_cpuset_add(&vmm->online, cpu);
     mm_fence_full(); /* a change is either flushed here, or its maker sees this CPU online */
     mm_cpu_forget(vmm, mm_vmm_cpu(vmm, cpu));
-    mm_mmu_flush_all();
     return MM_OK;
 }
 

@@ -157,6 +157,27 @@ void mm_space_unhold(struct mm_space *space);
 /* Set the fields of a space whose root is ready; counts start at zero, but for the root. */
 void mm_space_begin(struct mm_space *space, struct mm_vmm *vmm, mm_phys_t root, uint32_t flags);
 
+/* May CPUs still have the parts of a large page that was joined just now? They are not dropped by a flush
+ * of that page. Who saw the page sees that, too: it is counted before, and until the flush is over. */
+static inline bool mm_space_joins(const struct mm_space *space)
+{
+    return mm_load_acquire_u64(&space->joins) != 0;
+}
+
+/* One more of `count`, which is joins, larges or splits: before the store that makes it so, which
+ * releases. */
+static inline void mm_space_resizes(struct mm_space *space, uint64_t *count)
+{
+    (void)mm_fetch_add_relaxed_u64(count, 1);
+    (void)mm_fetch_add_relaxed_u64(&space->resizes, 1);
+}
+
+/* And may they still have a large page of which the parts are there already? */
+static inline bool mm_space_splits(const struct mm_space *space)
+{
+    return mm_load_acquire_u64(&space->splits) != 0;
+}
+
 /* From now on no table comes from a frame without a tag; or any frame will do. */
 static inline void mm_vmm_note_tags(struct mm_vmm *vmm, bool tagged)
 {
@@ -409,12 +430,13 @@ mm_pte_t mm_map_leaf(const struct mm_space *space, const struct mm_map_request *
 /* ---- gather.c ---- */
 
 #define MM_GATHER_EVERYTHING 1u
-#define MM_GATHER_HOLDS      2u  /* its space: from begin to end */
-#define MM_GATHER_KERNEL     4u  /* of the kernel space */
-#define MM_GATHER_OWNS       8u  /* the space may own frames */
-#define MM_GATHER_FREES      16u /* at this moment: takes nothing in */
-#define MM_GATHER_DEFERRED   32u /* must not wait: its end queues it */
-#define MM_GATHER_ADOPTED    64u /* of an adopted space */
+#define MM_GATHER_HOLDS      2u   /* its space: from begin to end */
+#define MM_GATHER_KERNEL     4u   /* of the kernel space */
+#define MM_GATHER_OWNS       8u   /* the space may own frames */
+#define MM_GATHER_FREES      16u  /* at this moment: takes nothing in */
+#define MM_GATHER_DEFERRED   32u  /* must not wait: its end queues it */
+#define MM_GATHER_ADOPTED    64u  /* of an adopted space */
+#define MM_GATHER_LARGE      128u /* counted in `larges` of the space, which it holds */
 
 /* A gather that holds nothing: for a call that flushes before it returns. */
 void mm_gather_start(struct mm_gather *gather, struct mm_space *space);
@@ -466,6 +488,10 @@ enum mm_err mm_gather_make_room(struct mm_gather *gather);
 /* Flush, then free what is in it. May wait; no lock held, and not in a section. */
 void mm_gather_flush(struct mm_gather *gather);
 
+/* In a section, before a flush outside of it that notes something in the space: keep the space. False: it
+ * goes, so nobody will look, and nothing is noted. */
+bool mm_gather_hold_large(struct mm_gather *gather);
+
 /* The same in two steps. First on this CPU, in a section of the space: true if `others` must flush,
  * too. Then, outside of it, those (NULL: none), and the frees; the space is not looked at any more. */
 bool mm_gather_flush_here(struct mm_gather *gather, struct mm_cpuset *others);
@@ -473,7 +499,7 @@ void mm_gather_finish(struct mm_gather *gather, const struct mm_cpuset *others);
 
 /* ---- activate.c: what a CPU has loaded, and what it keeps of what it has left ---- */
 
-/* This CPU comes: its caches hold nothing of a space, and will be flushed. */
+/* This CPU comes: it keeps nothing of a space. All of its translations are flushed. */
 void mm_cpu_forget(struct mm_vmm *vmm, struct mm_vmm_cpu *cpu);
 
 /* This CPU has a space loaded, although libmm did not do it. */

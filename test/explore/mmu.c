@@ -42,7 +42,7 @@
 #define TLB       6u
 #define UPPER     3u /* tables remembered of each level */
 #define NOTES     8u
-#define ASIDS     3u
+#define ASIDS     4u
 
 enum life {
     FREE,
@@ -407,6 +407,11 @@ void mmu_load_root(uint64_t root, uint32_t asid, bool keep)
 uint64_t mmu_root(void)
 {
     return here()->root;
+}
+
+uint32_t mmu_asid(void)
+{
+    return here()->asid;
 }
 
 /* And the tables on the way to it; other tables stay (AMD APM vol. 2, 3.1.7: EFER.TCE). */

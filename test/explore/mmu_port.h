@@ -22,5 +22,6 @@ void mmu_flush_space(void); /* of the id that is loaded */
 void mmu_flush_all(void);
 void mmu_load_root(uint64_t root, uint32_t asid, bool keep);
 uint64_t mmu_root(void);
+uint32_t mmu_asid(void);
 
 #endif

@@ -192,6 +192,52 @@ TEST(a_request_while_a_root_is_loaded_drops_everything)
     }
 }
 
+/* An NMI while the CPU comes: what it says it has flushed it has. */
+static unsigned claims;
+
+static void goes(void *arg)
+{
+    (void)arg;
+    fake_reset();
+    start(true);
+    fake_cpu_set(1);
+    CHECK_OK(mm_cpu_exit(&fx.vmm, 1));
+    fake_cpu_set(0);
+    CHECK_OK(mm_space_unmap(&fx.kernel, mm_virt(AREA), K4, 0, NULL, NULL));
+    CHECK(fake_stale_entries() != 0);
+    fake_cpu_set(1);
+}
+
+static void comes(void *arg)
+{
+    (void)arg;
+    CHECK_OK(mm_cpu_init(&fx.vmm, 1));
+}
+
+static void look_at_claim(void *arg)
+{
+    (void)arg;
+    if (fx.cpu[1].kernel_generation < fx.kernel.generation)
+        return;
+    claims++;
+    CHECK_EQ(fake_stale_entries(), 0);
+}
+
+TEST(a_cpu_that_comes_claims_no_flush_before_it_has_flushed)
+{
+    struct fake_step step = {.begin = goes, .outer = comes, .inner = look_at_claim, .stride = 7};
+
+    claims = 0;
+    if (fake_interrupt_each_instruction(&step))
+        CHECK(claims > 0);
+    else
+        goes(NULL), comes(NULL);
+    CHECK_EQ(fake_stale_entries(), 0);
+    fake_cpu_set(0);
+    meanwhile.done = true;
+    finish();
+}
+
 /* The mark is there when the root is loaded, and not before or after. */
 static unsigned marks_seen;
 

@@ -107,11 +107,11 @@ TEST(a_root_that_somebody_else_loaded_makes_the_cpu_forget_its_ids)
 {
     spaces_start(1);
     used_and_left(0, &user, LOW);
-    mm_mmu_load_root_asid(other.root, 1, 0); /* the id of `user` */
+    mm_mmu_load_root_asid(other.root, 2, 0); /* the id of `user` */
     CHECK_EQ(reads(0, LOW).phys.raw, DATA + 2 * M2);
     CHECK(!keeps(0, &user));
     CHECK_EQ(reads(0, LOW).phys.raw, DATA + M2);
-    mm_mmu_load_root_asid(other.root, 0, 0); /* the kernel's */
+    mm_mmu_load_root_asid(other.root, 1, 0); /* the kernel's */
     (void)reads(0, LOW);
     CHECK(!keeps(0, &fx.kernel));
     CHECK_EQ(reads(0, LOW).fault, FAKE_NOT_PRESENT);
@@ -124,10 +124,46 @@ TEST(a_root_that_somebody_else_loaded_is_noticed_when_the_same_space_is_loaded_a
     spaces_start(1);
     fixture_activate(0, &user);
     (void)reads(0, LOW);
-    mm_mmu_load_root_asid(other.root, 1, 0);
+    mm_mmu_load_root_asid(other.root, 2, 0);
     (void)reads(0, LOW);
     CHECK(!keeps(0, &user));
     CHECK_EQ(reads(0, LOW).phys.raw, DATA + M2);
+    spaces_end();
+}
+
+/* A kernel that writes CR3 without an id, to flush: what comes next is cached under id 0, and so flushed
+ * there. */
+TEST(a_root_that_was_loaded_again_by_somebody_else_has_id_0_from_then_on)
+{
+    spaces_start(2);
+    fixture_activate(1, &user);
+    CHECK_EQ(reads(1, LOW).fault, FAKE_OK);
+    fake_cpu_set(1);
+    mm_mmu_load_root(user.root);
+    fake_cpu_set(0);
+    CHECK_EQ(reads(1, LOW + K4).fault, FAKE_OK);
+    CHECK_OK(mm_space_unmap(&user, mm_virt(LOW), K4, 0, NULL, NULL));
+    fixture_activate(1, &fx.kernel);
+    CHECK_EQ(reads(1, LOW + K4).fault, FAKE_NOT_PRESENT);
+    fixture_activate(1, &user);
+    CHECK_EQ(reads(1, LOW).fault, FAKE_NOT_PRESENT);
+    CHECK_EQ(reads(1, LOW + K4).fault, FAKE_OK);
+    spaces_end();
+}
+
+/* As one does to call the firmware: CR3 is put back as it was. */
+TEST(what_somebody_else_loaded_for_a_while_is_not_the_kernels)
+{
+    uint32_t id;
+
+    spaces_start(1);
+    fixture_activate(0, &user);
+    id = mm_mmu_asid();
+    mm_mmu_load_root(other.root);
+    CHECK_EQ(reads(0, LOW).fault, FAKE_OK);
+    mm_mmu_load_root_asid(user.root, id, 0);
+    fixture_activate(0, &fx.kernel);
+    CHECK_EQ(reads(0, LOW).fault, FAKE_NOT_PRESENT);
     spaces_end();
 }
 

@@ -319,6 +319,29 @@ TEST(cursor_looks_at_page_0_and_at_the_end_of_the_users_half_each_time)
     fixture_sound(&fx.kernel);
 }
 
+/* A large page may begin below the end of the user's half and stick out. */
+TEST(cursor_puts_no_large_page_across_the_end_of_the_users_half)
+{
+    struct mm_layout layout;
+    struct mm_space space = MM_ZERO;
+
+    fixture_machine(4, true, 1);
+    mm_layout_default(&layout);
+    layout.user_end = mm_virt(LOW + 2 * M2 + K4);
+    fixture_vmm(&layout);
+    fixture_cpu_init(0);
+    CHECK_OK(mm_space_create(&fx.vmm, &fx.kernel, MM_SPACE_KERNEL));
+    CHECK_OK(mm_space_create(&fx.vmm, &space, 0));
+    CHECK_OK(mm_cursor_begin(&cursor, &space, MM_PROT_READ | MM_PROT_USER, MM_MEMTYPE_WB, 0, NULL));
+    CHECK_OK(put(LOW, DATA, M2));
+    CHECK_OK(put(LOW + M2, DATA, M2)); /* in the table in hand from now on */
+    CHECK_ERR(put(LOW + 2 * M2, DATA, M2), MM_ERR_POLICY);
+    CHECK_OK(put(LOW + 2 * M2, DATA, K4));
+    mm_cursor_end(&cursor);
+    CHECK_OK(mm_space_destroy(&space));
+    fixture_sound(&fx.kernel);
+}
+
 static unsigned released;
 
 static void release(void *context, mm_phys_t first, uint64_t count_frames)

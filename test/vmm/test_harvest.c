@@ -263,6 +263,88 @@ TEST(a_dirty_mark_outlives_the_joining_of_read_only_pages)
     fixture_sound(&fx.kernel);
 }
 
+/* ---- pages that are joined, and not flushed ---- */
+
+static struct mm_gather joins;
+
+/* Both CPUs have the parts, and one of these is dirty. */
+static void join_begin(void)
+{
+    struct mm_map_request request = request_of(HIGH, 4 * GIB, M2, MM_PROT_RW);
+    const uint64_t virt[] = {HIGH, HIGH + 5 * K4, HIGH + M2 - K4};
+
+    fake_reset();
+    fixture_start(4, true, 2);
+    request.flags = MM_MAP_SMALL;
+    CHECK_OK(mm_space_map(&fx.kernel, &request, NULL));
+    touch(virt, 3);
+    CHECK_EQ(fake_write64(mm_virt(HIGH + 5 * K4), 1).fault, FAKE_OK);
+    mm_gather_begin(&joins, &fx.kernel);
+    CHECK_OK(mm_space_promote(&fx.kernel, mm_virt(HIGH), M2, &joins, NULL));
+}
+
+static void nobody_writes(unsigned fault)
+{
+    for (unsigned cpu = 0; cpu < 2; cpu++) {
+        fake_cpu_set(cpu);
+        for (uint64_t at = HIGH; at < HIGH + M2; at += K4)
+            CHECK_EQ(fake_write64(mm_virt(at), 1).fault, fault);
+    }
+    fake_cpu_set(0);
+}
+
+static void join_end(void)
+{
+    mm_gather_end(&joins);
+    CHECK_EQ(fx.kernel.joins, 0);
+    fixture_sound(&fx.kernel);
+}
+
+TEST(a_page_that_was_joined_just_now_is_unmapped_with_its_parts)
+{
+    struct mm_cursor cursor;
+    struct mm_gather gather;
+
+    join_begin();
+    CHECK_OK(mm_space_unmap(&fx.kernel, mm_virt(HIGH), M2, 0, NULL, NULL));
+    nobody_writes(FAKE_NOT_PRESENT);
+    join_end();
+    join_begin();
+    mm_gather_begin(&gather, &fx.kernel);
+    CHECK_OK(mm_cursor_begin(&cursor, &fx.kernel, MM_PROT_READ, MM_MEMTYPE_WB, 0, &gather));
+    CHECK_OK(mm_cursor_unmap(&cursor, mm_virt(HIGH), M2, NULL));
+    mm_cursor_end(&cursor);
+    mm_gather_end(&gather);
+    nobody_writes(FAKE_NOT_PRESENT);
+    join_end();
+}
+
+/* No CPU may have two sizes with different rights. */
+TEST(a_page_that_was_joined_just_now_is_flushed_before_it_is_protected)
+{
+    join_begin();
+    CHECK_OK(mm_space_protect(&fx.kernel, mm_virt(HIGH), M2, MM_PROT_READ, 0, NULL, NULL));
+    nobody_writes(FAKE_WRITE_DENIED);
+    join_end();
+    join_begin();
+    CHECK_OK(mm_space_protect(&fx.kernel, mm_virt(HIGH), M2, MM_PROT_READ, 0, &joins, NULL));
+    mm_gather_end(&joins);
+    nobody_writes(FAKE_WRITE_DENIED);
+    join_end();
+    join_begin();
+    CHECK_OK(mm_space_protect(&fx.kernel, mm_virt(HIGH), 5 * K4, MM_PROT_RX, 0, NULL, NULL));
+    join_end();
+}
+
+TEST(the_mark_of_a_page_that_was_joined_just_now_is_not_lost)
+{
+    join_begin();
+    CHECK_OK(mm_space_harvest(&fx.kernel, mm_virt(HIGH), M2, MM_MARK_DIRTY, NULL, NULL, NULL));
+    CHECK_EQ(fake_write64(mm_virt(HIGH + 5 * K4), 1).fault, FAKE_OK);
+    CHECK(at(HIGH).dirty);
+    join_end();
+}
+
 /* None is dirty when its entry is looked at; they are written before the store that joins them. */
 TEST(pages_that_are_written_while_they_are_joined_count_as_dirty)
 {

@@ -114,6 +114,42 @@ TEST(a_deferred_gather_that_ends_twice_is_ended_once)
     finish();
 }
 
+static struct mm_gather *ends;
+static unsigned released;
+
+/* At this moment its tables are free, and still in it. */
+static void end_again(void *context, mm_phys_t first, uint64_t count_frames)
+{
+    (void)context, (void)first;
+    released += (unsigned)count_frames;
+    CHECK_ERR(mm_space_unmap(&user, mm_virt(2 * LOW), K4, 0, ends, NULL), MM_ERR_BAD_ARG);
+    mm_gather_end(ends);
+}
+
+TEST(a_gather_that_is_ended_while_it_frees_frees_once)
+{
+    start();
+    for (unsigned deferred = 0; deferred < 2; deferred++) {
+        mm_test_row("deferred", deferred);
+        CHECK_OK(map(&user, LOW, DATA, K4, MM_PROT_RW));
+        CHECK_OK(map(&user, 2 * LOW, DATA, K4, MM_PROT_RW));
+        ends = &late;
+        released = 0;
+        mm_gather_begin(&late, &user);
+        if (deferred != 0)
+            mm_gather_defer(&late);
+        mm_gather_set_release(&late, end_again, NULL);
+        CHECK_OK(mm_space_unmap(&user, mm_virt(LOW), K4, 0, &late, NULL));
+        mm_gather_frames(&late, mm_phys(DATA), 1);
+        mm_gather_end(&late);
+        CHECK_EQ(mm_reap(&fx.vmm), deferred);
+        CHECK(mm_gather_is_done(&late));
+        CHECK_EQ(released, 1);
+        CHECK_OK(unmap(&user, 2 * LOW, K4));
+    }
+    finish();
+}
+
 TEST(a_gather_that_is_not_deferred_is_done_when_it_has_ended)
 {
     struct mm_gather gather;

@@ -57,6 +57,46 @@ TEST(a_space_that_is_destroyed_in_an_interrupt_handler_is_gone_at_once)
     finish();
 }
 
+/* ---- the struct while tables are freed ---- */
+
+static struct {
+    struct mm_frame_source source;
+    struct mm_space *space;
+    bool tried;
+} frees;
+
+static void free_and_create(void *context, mm_phys_t frame)
+{
+    if (frees.space != NULL) {
+        frees.tried = true;
+        CHECK_ERR(mm_space_create(&fx.vmm, frees.space, 0), MM_ERR_EXISTS);
+    }
+    frees.source.free(context, frame);
+}
+
+TEST(the_struct_of_a_space_is_in_use_until_its_last_table_is_free)
+{
+    struct mm_frame_source source;
+    struct mm_space other = MM_ZERO;
+
+    start();
+    source = frees.source = mm_test_frame_source(&fx.frames);
+    source.free = free_and_create;
+    frees.space = NULL;
+    frees.tried = false;
+    mm_vmm_set_sources(&fx.vmm, &source, &pmm);
+    CHECK_OK(mm_space_create(&fx.vmm, &other, 0));
+    CHECK_OK(map(&other, LOW, DATA, K4, MM_PROT_RW));
+    CHECK_OK(mm_space_destroy_later(&other));
+    frees.space = &other;
+    CHECK_EQ(mm_reap(&fx.vmm), 1);
+    frees.space = NULL;
+    CHECK(frees.tried);
+    CHECK_OK(mm_space_create(&fx.vmm, &other, 0));
+    CHECK_OK(mm_space_destroy(&other));
+    finish();
+}
+
 TEST(a_space_that_is_needed_is_not_destroyed_later_either)
 {
     struct mm_cursor cursor;

@@ -312,3 +312,81 @@ TEST(a_page_whose_flush_waits_is_flushed_before_it_is_split)
     mm_test_shootdown_hook(NULL, NULL);
     fixture_sound(&fx.kernel);
 }
+
+/* Somebody else splits the page, and the other CPU was not asked yet. */
+static bool protect_another_part(void *arg, unsigned cpu)
+{
+    bool *done = arg;
+
+    (void)cpu;
+    if (!*done) {
+        *done = true;
+        CHECK_OK(
+            mm_space_protect(&fx.kernel, mm_virt(LOW + 9 * K4), K4, MM_PROT_READ, 0, NULL, NULL));
+        CHECK_EQ(fake_mixed_entries(), 0);
+    }
+    return true;
+}
+
+TEST(a_part_that_was_split_off_just_now_is_flushed_before_it_is_protected)
+{
+    const uint64_t virt[] = {LOW};
+    bool done = false;
+
+    fixture_start(4, true, 2);
+    CHECK_OK(map(&fx.kernel, LOW, GIB, M2, MM_PROT_RW));
+    touch(virt, 1);
+    mm_test_shootdown_hook(protect_another_part, &done);
+    CHECK_OK(protect(&fx.kernel, LOW + K4, K4, MM_PROT_READ));
+    mm_test_shootdown_hook(NULL, NULL);
+    CHECK(done);
+    CHECK_EQ(fx.kernel.splits, 0);
+    fixture_sound(&fx.kernel);
+}
+
+/* The gather with its lowered rights is somebody else's. */
+TEST(a_page_whose_flush_waits_elsewhere_is_flushed_before_it_is_split)
+{
+    const uint64_t virt[] = {LOW};
+    struct mm_gather gather;
+
+    fixture_start(4, true, 2);
+    CHECK_OK(map(&fx.kernel, LOW, GIB, M2, MM_PROT_RW));
+    touch(virt, 1);
+    mm_gather_begin(&gather, &fx.kernel);
+    CHECK_OK(mm_space_protect(&fx.kernel, mm_virt(LOW), M2, MM_PROT_READ, 0, &gather, NULL));
+    CHECK_OK(mm_space_unmap(&fx.kernel, mm_virt(LOW + K4), K4, 0, NULL, NULL));
+    CHECK_EQ(fake_mixed_entries(), 0);
+    mm_gather_end(&gather);
+    CHECK_EQ(fx.kernel.larges, 0);
+    fixture_sound(&fx.kernel);
+}
+
+/* Another CPU cuts the page before its new rights are flushed everywhere. */
+static bool cuts_the_page(void *arg, unsigned cpu)
+{
+    bool *done = arg;
+
+    (void)cpu;
+    if (!*done) {
+        *done = true;
+        CHECK_OK(mm_space_protect(&fx.kernel, mm_virt(LOW + K4), K4, MM_PROT_RX, 0, NULL, NULL));
+    }
+    return true;
+}
+
+TEST(a_page_is_not_cut_while_a_call_flushes_its_new_rights)
+{
+    const uint64_t virt[] = {LOW};
+    bool done = false;
+
+    fixture_start(4, true, 2);
+    CHECK_OK(map(&fx.kernel, LOW, GIB, M2, MM_PROT_RW));
+    touch(virt, 1);
+    mm_test_shootdown_hook(cuts_the_page, &done);
+    CHECK_OK(mm_space_protect(&fx.kernel, mm_virt(LOW), M2, MM_PROT_READ, 0, NULL, NULL));
+    mm_test_shootdown_hook(NULL, NULL);
+    CHECK(done);
+    CHECK_EQ(fx.kernel.larges | fx.kernel.joins | fx.kernel.splits, 0);
+    fixture_sound(&fx.kernel);
+}

@@ -39,6 +39,11 @@ static inline mm_phys_t mm_mmu_root(void)
     return mm_phys(bench_flushes.root);
 }
 
+static inline uint32_t mm_mmu_asid(void)
+{
+    return 0;
+}
+
 static inline void mm_mmu_load_root(mm_phys_t root)
 {
     __asm__ volatile("" : : : "memory");

@@ -34,6 +34,11 @@ static inline mm_phys_t mm_mmu_root(void)
     return mm_phys(mmu_root());
 }
 
+static inline uint32_t mm_mmu_asid(void)
+{
+    return mmu_asid();
+}
+
 static inline void mm_mmu_load_root(mm_phys_t root)
 {
     mmu_load_root(root.raw, 0, false);
