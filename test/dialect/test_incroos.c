@@ -57,6 +57,8 @@ TEST(pages_are_counted_and_come_back)
     CHECK_EQ(pmm_get_free_pages(), free_pages - 1);
     pmm_free_page(page);
     CHECK_EQ(pmm_get_free_pages(), free_pages);
+    if (MM_LEVEL == MM_LEVEL_RELEASE)
+        return; /* it need not see the next one */
     pmm_free_page(page);
     CHECK_EQ(mm_test_report_count(), 1);
     CHECK_EQ(pmm_get_free_pages(), free_pages);

@@ -130,6 +130,8 @@ TEST(address_that_begins_no_allocation_is_refused)
     char *pages;
     uint64_t before;
 
+    if (MM_LEVEL == MM_LEVEL_RELEASE)
+        return; /* it need not see that a frame is a part of more */
     begin();
     pages = valen_pages(4);
     before = free_frames();
@@ -233,6 +235,8 @@ TEST(marking_all_memory_free_after_the_start_gives_nothing_away)
     uint64_t before, phys;
     void *memory;
 
+    if (MM_LEVEL == MM_LEVEL_RELEASE)
+        return; /* it need not see that a frame is free already */
     begin();
     before = free_frames();
     for (phys = 0; phys < MIB(64); phys += PAGE)

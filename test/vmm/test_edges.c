@@ -42,13 +42,21 @@ static enum mm_err call(unsigned i)
     return mm_space_map(&fx.kernel, &request, NULL);
 }
 
+/* So many tables are mapped to look; what was looked at stays reachable. In the release build unmap does
+ * not look at leaf tables that go whole. */
+static unsigned looks(unsigned i)
+{
+    if (i == 0 && MM_LEVEL == MM_LEVEL_RELEASE)
+        return 4;
+    return i < 2 ? 10 : 6;
+}
+
 /* The map meets a page that is there, behind tables that it has locked. */
 TEST(a_table_out_of_reach_is_said_and_leaves_no_lock)
 {
     fixture_start(4, true, 1);
     for (unsigned i = 0; i < 3; i++) {
-        /* so many tables are mapped to look; what was looked at stays reachable */
-        for (unsigned skip = 0; skip < (i < 2 ? 10 : 6); skip++) {
+        for (unsigned skip = 0; skip < looks(i); skip++) {
             struct mm_map_request request =
                 request_of(LOW + GIB - 3 * M2, DATA, i < 2 ? 6 * M2 : K4, MM_PROT_RW);
             struct state before, after;
